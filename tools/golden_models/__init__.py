@@ -1,0 +1,1 @@
+"""Small PyTorch networks of our own, exported with both exporters: the golden models."""
