@@ -1,0 +1,14 @@
+"""graphrewrite: rewrites an ONNX model, pass by pass, into a target's model, and checks every file it writes."""
+
+from __future__ import annotations
+
+import os as _os
+
+__version__ = "0.1.0"
+
+_root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
+if not _os.path.isdir(
+    _os.path.join(_os.path.dirname(_os.path.abspath(__file__)), "passes")
+) and _os.path.isdir(_os.path.join(_root, "passes")):
+    # In a checkout, passes/ and op_registry/ lie beside the package; in a wheel they lie in it.
+    __path__.append(_root)

@@ -1,0 +1,65 @@
+"""What graphrewrite remembers of nodes and values beyond what ONNX holds: origin, layout, quantisation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir
+
+ORIGIN = "graphrewrite.origin"
+LAYOUT = "graphrewrite.layout"
+QUANT = "quant"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a value lies in memory against the source: physical dimension i is logical dimension `perm[i]`."""
+
+    perm: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quant:
+    """Affine quantisation of a value: real = scale * (stored - zero_point), along `axis` where per-axis."""
+
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int64]
+    axis: int = 0
+
+
+def origin(node: onnx_ir.Node) -> tuple[str, ...]:
+    """Source names of the nodes that `node` came from, in the order first seen."""
+    known: tuple[str, ...] | None = node.meta.get(ORIGIN)
+    return known if known is not None else (node.name or node.op_type,)
+
+
+def source_name(node: onnx_ir.Node) -> str:
+    """The one source name to show a user for `node`: the last (most downstream) of its origins."""
+    names = origin(node)
+    return names[-1] if names else (node.name or node.op_type)
+
+
+def set_origin(node: onnx_ir.Node, names: Iterable[str]) -> None:
+    """Record where `node` came from; repeated names are kept once."""
+    node.meta[ORIGIN] = tuple(dict.fromkeys(names))
+
+
+def layout(value: onnx_ir.Value) -> Layout | None:
+    """The layout facet of a value, None where it lies as in the source."""
+    return value.meta.get(LAYOUT)
+
+
+def set_layout(value: onnx_ir.Value, facet: Layout | None) -> None:
+    """Record how `value` lies in memory."""
+    if facet is None:
+        value.meta.pop(LAYOUT, None)
+    else:
+        value.meta[LAYOUT] = facet
+
+
+def quant(value: onnx_ir.Value) -> Quant | None:
+    """The quantisation facet of a value."""
+    return value.meta.get(QUANT)

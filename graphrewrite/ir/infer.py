@@ -1,0 +1,318 @@
+"""Type and shape inference, node by node, so that the rewriter can keep it up to date.
+
+ONNX ops are inferred by the `onnx` package's own rules (about 12 us a node); target ops through their bodies. On top of
+those rules partly known shape tensors are used, which ONNX's node-level inference ignores.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import onnx
+import onnx.defs
+import onnx.numpy_helper
+import onnx.shape_inference
+import onnx_ir
+import onnx_ir.serde
+
+from graphrewrite.errors import InternalError
+from graphrewrite.ir.constants import constant_array, is_constant
+from graphrewrite.ir.meaning import OPSET, has_meaning, meaning_of
+from graphrewrite.ir.shapes import Dim, Dims, broadcast, dims, resolve_reshape, shape_data
+
+_DATA_ELEMENTS = 256
+
+
+class ShapeConflict(InternalError):
+    """Inference contradicts itself or what is declared: a wrong model, or a wrong rewrite."""
+
+
+@functools.cache
+def schema(op_type: str, version: int = OPSET) -> Any:
+    """The schema of an ai.onnx op as of opset `version`, None where it doesn't exist."""
+    if not onnx.defs.has(op_type, max_inclusive_version=version, domain=""):
+        return None
+    return onnx.defs.get_schema(op_type, max_inclusive_version=version, domain="")
+
+
+def type_proto(value: onnx_ir.Value) -> onnx.TypeProto | None:
+    """The TypeProto of a value, None where its type is unknown."""
+    if value.type is None:
+        return None
+    proto = onnx.TypeProto()
+    if not isinstance(value.type, onnx_ir.TensorType):
+        onnx_ir.serde.serialize_type_into(proto, value.type)
+        return proto
+    tensor = proto.tensor_type
+    tensor.elem_type = int(value.type.dtype)
+    if value.shape is not None:
+        tensor.shape.SetInParent()
+        add = tensor.shape.dim.add
+        for dim in value.shape.dims:
+            entry = add()
+            if isinstance(dim, int):
+                entry.dim_value = dim
+            elif dim.value is not None:
+                entry.dim_param = dim.value
+    return proto
+
+
+def proto_dims(proto: onnx.TypeProto) -> Dims | None:
+    """Dimensions of a tensor type, None where the rank is unknown or it is no tensor."""
+    if proto.WhichOneof("value") != "tensor_type" or not proto.tensor_type.HasField("shape"):
+        return None
+    out: list[Dim] = []
+    for dim in proto.tensor_type.shape.dim:
+        kind = dim.WhichOneof("value")
+        out.append(dim.dim_value if kind == "dim_value" else dim.dim_param if kind == "dim_param" else None)
+    return tuple(out)
+
+
+def refine(value: onnx_ir.Value, dtype: int | None, known: Dims | None) -> bool:
+    """Merge newly inferred facts into `value`; True where something was learned.
+
+    Raises:
+        ShapeConflict: the new facts contradict the old.
+    """
+    changed = False
+    if dtype:
+        new = onnx_ir.TensorType(onnx_ir.DataType(dtype))
+        if value.type is None:
+            value.type, changed = new, True
+        elif isinstance(value.type, onnx_ir.TensorType) and value.type.dtype != new.dtype:
+            raise ShapeConflict(
+                f"'{value.name}' is {value.type.dtype.name} and is inferred as {new.dtype.name}"
+            )
+    if known is None:
+        return changed
+    old = dims(value)
+    if old is None:
+        value.shape = onnx_ir.Shape(list(known))
+        return True
+    if len(old) != len(known):
+        raise ShapeConflict(f"'{value.name}' has the shape {list(old)} and is inferred as {list(known)}")
+    merged: list[Dim] = []
+    for a, b in zip(old, known, strict=True):
+        if isinstance(a, int) and isinstance(b, int) and a != b:
+            raise ShapeConflict(f"'{value.name}' has the shape {list(old)} and is inferred as {list(known)}")
+        merged.append(a if isinstance(a, int) or b is None or (a is not None and isinstance(b, str)) else b)
+    if tuple(merged) != old:
+        value.shape = onnx_ir.Shape(merged)
+        changed = True
+    return changed
+
+
+def infer_node(node: onnx_ir.Node) -> bool:
+    """Infer the outputs of `node` from its inputs; True where something was learned. Subgraphs are inferred first.
+
+    Raises:
+        ShapeConflict: the operator's own rules reject the inputs, or contradict what was known.
+    """
+    if node.domain == "":
+        if node.op_type in _CONTROL_FLOW:
+            return _CONTROL_FLOW[node.op_type](node)
+        return _infer_onnx(node)
+    return _infer_body(node) if has_meaning(node.domain) else False
+
+
+def infer_graph(nodes: Iterable[onnx_ir.Node]) -> None:
+    """Infer every node of a topologically ordered sequence."""
+    for node in nodes:
+        infer_node(node)
+
+
+def _infer_onnx(node: onnx_ir.Node) -> bool:
+    definition = schema(node.op_type)
+    if definition is None:
+        return False
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
+    for value in node.inputs:
+        if value is None or value.name is None:
+            continue
+        proto = type_proto(value)
+        if proto is None:
+            return False
+        types[value.name] = proto
+        if is_constant(value) and value.const_value is not None and value.const_value.size <= _DATA_ELEMENTS:
+            array = constant_array(value)
+            if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
+                data[value.name] = onnx.numpy_helper.from_array(array, value.name)
+    changed = False
+    for output, proto in _call(definition, onnx_ir.serde.serialize_node(node), types, data).items():
+        target = next(value for value in node.outputs if value.name == output)
+        kind = proto.WhichOneof("value")
+        if kind == "tensor_type":
+            changed |= refine(target, proto.tensor_type.elem_type, proto_dims(proto))
+        elif kind is not None and target.type is None:
+            target.type = onnx_ir.serde.deserialize_type_proto_for_type(proto)
+            changed = True
+    rule = _PARTIAL.get(node.op_type)
+    if rule is not None:
+        changed |= refine(node.outputs[0], None, rule(node))
+    return changed
+
+
+def _call(
+    definition: Any,
+    proto: onnx.NodeProto,
+    types: dict[str, onnx.TypeProto],
+    data: dict[str, onnx.TensorProto],
+) -> Mapping[str, onnx.TypeProto]:
+    try:
+        result: Mapping[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
+            definition, proto, types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
+        )
+    except onnx.shape_inference.InferenceError as error:
+        text = str(error).strip().splitlines()[-1] if str(error).strip() else "shape inference failed"
+        raise ShapeConflict(f"{proto.op_type} '{proto.name}': {text}") from None
+    except KeyError:
+        return {}
+    return result
+
+
+def _infer_body(node: onnx_ir.Node) -> bool:
+    body = meaning_of(node)
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
+    for name, value in zip(body.inputs, node.inputs, strict=True):
+        if value is not None and name:
+            proto = type_proto(value)
+            if proto is None:
+                return False
+            types[name] = proto
+    for inner in body.nodes:
+        definition = schema(inner.op_type)
+        if any(name and name not in types for name in inner.input):
+            continue
+        types.update(_call(definition, inner, types, {k: data[k] for k in inner.input if k in data}))
+        if inner.op_type == "Constant":
+            data[inner.output[0]] = next(a.t for a in inner.attribute if a.name == "value")
+    changed = False
+    for value, name in zip(node.outputs, body.outputs, strict=True):
+        if name in types:
+            changed |= refine(value, types[name].tensor_type.elem_type, proto_dims(types[name]))
+    return changed
+
+
+def _partial_reshape(node: onnx_ir.Node) -> Dims | None:
+    target = shape_data(node.inputs[1])
+    if target is None:
+        return None
+    return resolve_reshape(
+        dims(node.inputs[0]), target, allowzero=bool(node.attributes.get_int("allowzero", 0))
+    )
+
+
+def _partial_expand(node: onnx_ir.Node) -> Dims | None:
+    source, target = dims(node.inputs[0]), shape_data(node.inputs[1])
+    return None if source is None or target is None else broadcast(source, tuple(target))
+
+
+def _partial_constant_of_shape(node: onnx_ir.Node) -> Dims | None:
+    target = shape_data(node.inputs[0])
+    return None if target is None else tuple(target)
+
+
+_PARTIAL = {
+    "Reshape": _partial_reshape,
+    "Expand": _partial_expand,
+    "ConstantOfShape": _partial_constant_of_shape,
+}
+
+
+def _merge(left: Dims | None, right: Dims | None) -> Dims | None:
+    """What two control-flow paths agree on."""
+    if left is None or right is None or len(left) != len(right):
+        return None
+    return tuple(a if a == b else None for a, b in zip(left, right, strict=True))
+
+
+def _set_outputs(
+    outputs: Sequence[onnx_ir.Value], sources: Sequence[tuple[onnx_ir.Value, Dims | None]]
+) -> bool:
+    changed = False
+    for output, (source, known) in zip(outputs, sources, strict=False):
+        if isinstance(source.type, onnx_ir.TensorType):
+            changed |= refine(output, int(source.type.dtype), known)
+        elif output.type is None:
+            output.type = source.type
+    return changed
+
+
+def _infer_if(node: onnx_ir.Node) -> bool:
+    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    for branch in branches:
+        infer_graph(branch)
+    pairs = zip(branches[0].outputs, branches[1].outputs, strict=True)
+    return _set_outputs(node.outputs, [(a, _merge(dims(a), dims(b))) for a, b in pairs])
+
+
+def bind_subgraph_inputs(node: onnx_ir.Node) -> None:
+    """Give the inputs of Loop and Scan bodies the types and shapes that the node's own inputs imply."""
+    if node.op_type == "Loop":
+        body = node.attributes["body"].as_graph()
+        refine(body.inputs[0], int(onnx_ir.DataType.INT64), ())
+        refine(body.inputs[1], int(onnx_ir.DataType.BOOL), ())
+        for inner, outer in zip(body.inputs[2:], node.inputs[2:], strict=True):
+            # A state may change its shape from one round to the next: only a declared shape is believed.
+            if outer is not None and isinstance(outer.type, onnx_ir.TensorType) and inner.type is None:
+                inner.type = onnx_ir.TensorType(outer.type.dtype)
+    elif node.op_type == "Scan":
+        _bind_scan(node)
+
+
+def _infer_loop(node: onnx_ir.Node) -> bool:
+    bind_subgraph_inputs(node)
+    body = node.attributes["body"].as_graph()
+    states = len(node.inputs) - 2
+    initial = list(node.inputs[2:])
+    infer_graph(body)
+    sources: list[tuple[onnx_ir.Value, Dims | None]] = []
+    for index, value in enumerate(body.outputs[1:]):
+        known = dims(value)
+        if index < states:
+            sources.append((value, _merge(known, dims(initial[index]))))
+        else:
+            sources.append((value, None if known is None else (None, *known)))
+    return _set_outputs(node.outputs, sources)
+
+
+def _bind_scan(node: onnx_ir.Node) -> Dim:
+    """Bind the body's inputs; the sequence length."""
+    body = node.attributes["body"].as_graph()
+    scans = node.attributes["num_scan_inputs"].as_int()
+    states = len(node.inputs) - scans
+    axes = node.attributes.get_ints("scan_input_axes", None) or [0] * scans
+    length: Dim = None
+    for index, (inner, outer) in enumerate(zip(body.inputs, node.inputs, strict=True)):
+        if outer is None or not isinstance(outer.type, onnx_ir.TensorType):
+            continue
+        known = dims(outer)
+        if index >= states and known is not None:
+            axis = axes[index - states] % len(known)
+            length = known[axis]
+            known = known[:axis] + known[axis + 1 :]
+        refine(inner, int(outer.type.dtype), known)
+    return length
+
+
+def _infer_scan(node: onnx_ir.Node) -> bool:
+    length = _bind_scan(node)
+    body = node.attributes["body"].as_graph()
+    states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
+    infer_graph(body)
+    out_axes = node.attributes.get_ints("scan_output_axes", None) or [0] * (len(node.outputs) - states)
+    sources: list[tuple[onnx_ir.Value, Dims | None]] = []
+    for index, value in enumerate(body.outputs):
+        known = dims(value)
+        if index >= states and known is not None:
+            axis = out_axes[index - states] % (len(known) + 1)
+            known = (*known[:axis], length, *known[axis:])
+        sources.append((value, known))
+    return _set_outputs(node.outputs, sources)
+
+
+_CONTROL_FLOW = {"If": _infer_if, "Loop": _infer_loop, "Scan": _infer_scan}

@@ -1,0 +1,126 @@
+"""Running a pipeline: one pass after the other, watched by instruments."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+from graphrewrite.errors import InternalError
+from graphrewrite.ir import Model, fingerprint, verify
+from graphrewrite.pipeline.passes import Pass
+from graphrewrite.pipeline.spec import describe
+from graphrewrite.rewrite import Rewriter, RuleStatistics, all_nodes, operator
+
+
+@dataclasses.dataclass
+class PassRecord:
+    """What one pass did."""
+
+    index: int
+    name: str
+    spec: str
+    label: str
+    rewrites: int
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+    rules: dict[str, RuleStatistics] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    rolled_back: str = ""
+    """Why the pass's changes were undone; empty where they stand."""
+
+
+class Instrument(Protocol):
+    """Watches a pipeline. Every method may be left as it is."""
+
+    def pipeline_started(self, model: Model, passes: Sequence[Pass]) -> None:
+        """Nothing has run yet."""
+
+    def before_pass(self, item: Pass, model: Model) -> None:
+        """`item` is about to run."""
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
+        """`item` has run; the model is verified."""
+
+    def should_stop(self, item: Pass) -> bool:
+        """True ends the pipeline after `item`."""
+        return False
+
+
+class BaseInstrument:
+    """An instrument that does nothing; override what is needed."""
+
+    def pipeline_started(self, model: Model, passes: Sequence[Pass]) -> None: ...
+
+    def before_pass(self, item: Pass, model: Model) -> None: ...
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None: ...
+
+    def should_stop(self, item: Pass) -> bool:
+        return False
+
+
+def histogram(model: Model) -> Counter[str]:
+    """Operators of the whole model, subgraphs included, by count."""
+    return Counter(operator(node) for node in all_nodes(model.graph))
+
+
+def run_pipeline(
+    model: Model,
+    passes: Sequence[Pass],
+    *,
+    instruments: Sequence[Instrument] = (),
+    rewrite_limit: int | None = None,
+    debug: bool = False,
+) -> list[PassRecord]:
+    """Run `passes` on `model` in place.
+
+    `rewrite_limit` ends rewriting after that many rewrites of optional passes (mandatory ones go on, so that the result is
+    still a whole model). `debug` verifies the graph after each pass and catches one that changed it without the rewriter.
+
+    Raises:
+        InternalError: a pass broke an invariant.
+        NotExpressible: a lowering pass met what the target can't hold.
+    """
+    records: list[PassRecord] = []
+    for instrument in instruments:
+        instrument.pipeline_started(model, passes)
+    applied = 0
+    for index, item in enumerate(passes):
+        for instrument in instruments:
+            instrument.before_pass(item, model)
+        left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
+        rewriter = Rewriter(model, limit=left)
+        before = sum(1 for _ in all_nodes(model.graph))
+        print_before = fingerprint(model) if debug else ""
+        started = time.perf_counter()
+        rules = item.run(model, rewriter) or {}
+        seconds = time.perf_counter() - started
+        if not item.mandatory:
+            applied += rewriter.count
+        if debug:
+            verify(model, item.name)
+            if rewriter.count == 0 and fingerprint(model) != print_before:
+                raise InternalError(f"pass '{item.name}' changed the graph without the rewriter")
+        after = sum(1 for _ in all_nodes(model.graph))
+        record = PassRecord(
+            index,
+            item.name,
+            describe(item),
+            item.label.value,
+            rewriter.count,
+            seconds,
+            before,
+            after,
+            rules,
+            rewriter.notes,
+        )
+        records.append(record)
+        for instrument in instruments:
+            instrument.after_pass(item, model, record)
+        if any(instrument.should_stop(item) for instrument in instruments):
+            break
+    return records

@@ -1,0 +1,176 @@
+"""Pass specifications: `default`, `none`, `default,-fuse-gelu,my-pass{a=1}`, `my.py:Shrink`, `pipeline.toml`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphrewrite.errors import UsageError
+from graphrewrite.pipeline.discovery import PassClass, known_passes, user_passes
+from graphrewrite.pipeline.passes import Pass, pass_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def build(spec: str | Sequence[str], target: str) -> list[Pass]:
+    """The ordered passes that `spec` means for `target`; mandatory ones are always included.
+
+    Raises:
+        UsageError: an unknown pass or option, or passes whose `after` form a cycle.
+    """
+    chosen: dict[str, Pass] = {
+        name: cls() for name, cls in known_passes().items() if cls.mandatory and _applies(cls, target)
+    }
+    for item in _items(spec):
+        if item == "none":
+            continue
+        if item == "default":
+            for name, cls in known_passes().items():
+                if cls.default and _applies(cls, target):
+                    chosen.setdefault(name, cls())
+        elif item.startswith("-"):
+            _remove(chosen, item[1:])
+        else:
+            for made in _make(item):
+                if _applies(type(made), target):
+                    chosen[made.name] = made
+    return order(chosen.values())
+
+
+def describe(item: Pass) -> str:
+    """The specification that builds `item` again: its name and the options that differ from the defaults."""
+    options: dict[str, Any] = {}
+    if dataclasses.is_dataclass(item):
+        for field in dataclasses.fields(item):
+            content = getattr(item, field.name)
+            if content != field.default:
+                options[field.name] = content
+    text = ",".join(f"{key}={content}" for key, content in options.items())
+    return f"{item.name}{{{text}}}" if text else item.name
+
+
+def order(passes: Iterable[Pass]) -> list[Pass]:
+    """Sort by stage, then so that `after` holds, then by name.
+
+    Raises:
+        UsageError: the declared order is a cycle.
+    """
+    left = sorted(passes, key=lambda item: (item.stage, item.name))
+    names = {item.name: item.stage for item in left}
+    done: set[str] = set()
+    out: list[Pass] = []
+    while left:
+        for item in left:
+            waits = [name for name in item.after if names.get(name) == item.stage and name not in done]
+            if item.stage == left[0].stage and not waits:
+                break
+        else:
+            raise UsageError(
+                f"the order of these passes is a cycle: {', '.join(entry.name for entry in left)}"
+            )
+        left.remove(item)
+        done.add(item.name)
+        out.append(item)
+    return out
+
+
+def _applies(cls: PassClass, target: str) -> bool:
+    return cls.targets is None or target in cls.targets
+
+
+def _items(spec: str | Sequence[str]) -> list[str]:
+    if not isinstance(spec, str):
+        return [part for item in spec for part in _items(item)]
+    out: list[str] = []
+    depth, start = 0, 0
+    for index, char in enumerate(spec + ","):
+        depth += (char == "{") - (char == "}")
+        if char == "," and depth <= 0:
+            out.append(spec[start:index].strip())
+            start = index + 1
+    if depth != 0:
+        raise UsageError(f"unbalanced braces in the pass specification '{spec}'")
+    expanded: list[str] = []
+    for item in out:
+        if item.endswith(".toml"):
+            expanded += _items(_toml(Path(item)))
+        elif item:
+            expanded.append(item)
+    return expanded
+
+
+def _toml(path: Path) -> list[str]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"the pipeline file '{path}' can't be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the pipeline file '{path}' is not valid TOML: {error}") from None
+    items = content.get("passes")
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise UsageError(f"'{path}' must hold a list of pass specifications: passes = [\"default\", ...]")
+    return items
+
+
+def _remove(chosen: dict[str, Pass], name: str) -> None:
+    if name not in known_passes() and name not in chosen:
+        raise UsageError(f"unknown pass '{name}'{_suggest(name)}")
+    if name in chosen and chosen[name].mandatory:
+        raise UsageError(f"'{name}' can't be left out: the target can't be reached without it")
+    chosen.pop(name, None)
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name, known_passes(), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else "; `graphrewrite passes` lists them"
+
+
+def _make(item: str) -> list[Pass]:
+    head, _, rest = item.partition("{")
+    options = _options(rest[:-1]) if rest else {}
+    head = head.strip()
+    file, colon, cls_name = head.rpartition(":")
+    path = Path(file if colon else head)
+    if path.suffix == ".py" or (path.is_dir() and head not in known_passes()):
+        classes = [cls for cls in user_passes(path) if not colon or cls.__name__ == cls_name]
+        if not classes:
+            raise UsageError(f"'{path}' defines no pass '{cls_name}'")
+        return [_instance(cls, options) for cls in classes]
+    if head not in known_passes():
+        raise UsageError(f"unknown pass '{head}'{_suggest(head)}")
+    return [_instance(known_passes()[head], options)]
+
+
+def _options(text: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for part in filter(None, (entry.strip() for entry in text.split(","))):
+        key, equals, raw = part.partition("=")
+        if not equals:
+            raise UsageError(f"an option is written name=value, not '{part}'")
+        try:
+            options[key.strip()] = ast.literal_eval(raw.strip())
+        except (ValueError, SyntaxError):
+            options[key.strip()] = {"true": True, "false": False}.get(raw.strip().lower(), raw.strip())
+    return options
+
+
+def _instance(cls: PassClass, options: dict[str, Any]) -> Pass:
+    fields: set[str] = (
+        {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    )
+    unknown = sorted(options.keys() - fields)
+    if unknown:
+        known = f"it has {', '.join(sorted(fields))}" if fields else "it has none"
+        raise UsageError(f"pass '{pass_name(cls)}' has no option '{unknown[0]}'; {known}")
+    try:
+        return cls(**options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"pass '{pass_name(cls)}': {error}") from None

@@ -1,0 +1,21 @@
+"""Op rows and what is built on them: lowering, upgrades, the op table."""
+
+from __future__ import annotations
+
+from graphrewrite.registry.builder import Onnx
+from graphrewrite.registry.lower import lower
+from graphrewrite.registry.opnode import OpNode, Refusal
+from graphrewrite.registry.rows import OpRow, expansion, lowering, refusal, rows, upgrade
+
+__all__ = [
+    "Onnx",
+    "OpNode",
+    "OpRow",
+    "Refusal",
+    "expansion",
+    "lower",
+    "lowering",
+    "refusal",
+    "rows",
+    "upgrade",
+]

@@ -1,0 +1,146 @@
+"""Lowering: every ONNX node becomes target nodes by its row, and everything that can't is reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
+from graphrewrite.ir import Model, Node, Value, node_line, schema, source_name
+from graphrewrite.registry.builder import Onnx
+from graphrewrite.registry.functions import function_body, inline
+from graphrewrite.registry.opnode import OpNode, Refusal
+from graphrewrite.registry.rows import OpRow, Rewrite, rows
+from graphrewrite.rewrite import BaseListener, Rewriter, all_nodes
+
+_MAX_DEPTH = 40
+"""Expansions nest (Attention -> Softmax -> ...); deeper than this they go in circles."""
+
+
+@dataclasses.dataclass
+class _Added(BaseListener):
+    nodes: list[Node]
+
+    def node_added(self, node: Node) -> None:
+        self.nodes.append(node)
+
+
+def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewriter], Any]) -> None:
+    """Rewrite every ONNX node of `model` into the dialect of `target`.
+
+    `builder(rewriter)` makes what the rows of that target build with. Subgraph nodes are lowered before the node that holds
+    the subgraph.
+
+    Raises:
+        NotExpressible: with every blocker of the whole model; the model is then half-lowered and of no further use.
+    """
+    rewriter.collect_garbage()
+    blockers: dict[str, Blocker] = {}
+    added = _Added([])
+    rewriter.listeners.append(added)
+    stack = [(node, 0) for node in reversed(list(all_nodes(model.graph)))]
+    make = builder(rewriter)
+    try:
+        while stack:
+            node, depth = stack.pop()
+            if node.domain != "" or node.graph is None or not _needed(node):
+                if node.domain not in ("", target) and node.graph is not None:
+                    blocker = _unknown(node)
+                    blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
+                continue
+            added.nodes = []
+            try:
+                _lower_node(node, rewriter, target, make, depth)
+            except Refusal as refusal:
+                blocker = Blocker(refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint)
+                blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
+            stack.extend((item, depth + 1) for item in reversed(added.nodes) if item.domain == "")
+    finally:
+        rewriter.listeners.remove(added)
+    if blockers:
+        raise NotExpressible(target, list(blockers.values()))
+    rewriter.collect_garbage()
+    left = next((node for node in all_nodes(model.graph) if node.domain != target), None)
+    if left is not None:
+        raise InternalError(f"left after lowering to {target}: {node_line(left)}")
+
+
+def _needed(node: Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
+
+
+def _unknown(node: Node) -> Blocker:
+    return Blocker(
+        Code.NOT_EXPRESSIBLE,
+        f"{node.domain}.{node.op_type}",
+        source_name(node),
+        f"the op belongs to the custom domain '{node.domain}', whose meaning the file does not hold",
+        "rewrite it with a pass of your own (--passes default,my.py), or export it as standard ONNX ops",
+    )
+
+
+def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise InternalError(
+            f"expanding {node.op_type} '{source_name(node)}' goes in circles: {node_line(node)}"
+        )
+    row = rows().get(node.op_type) or OpRow(node.op_type)
+    view = OpNode(node)
+    refused: Refusal | None = None
+    if target in row.lowerings:
+        refused = _try(node, rewriter, row.lowerings[target], view, make)
+        if refused is None:
+            return
+    if row.expansion is not None:
+        second = _try(node, rewriter, row.expansion, view, Onnx(rewriter))
+        if second is None:
+            return
+        refused = refused or second
+    if refused is None and target in row.refusals:
+        reason, hint = row.refusals[target]
+        refused = Refusal(Code.NOT_EXPRESSIBLE, reason, hint)
+    if row.expansion is None and _inline_function(node, rewriter):
+        return
+    raise refused or _no_row(node)
+
+
+def _try(node: Node, rewriter: Rewriter, rewrite: Rewrite, view: OpNode, make: Any) -> Refusal | None:
+    with rewriter.rewrite(f"lower-{node.op_type}", node):
+        try:
+            values = rewrite(view, make)
+        except Refusal as refusal:
+            return refusal
+        _replace(node, rewriter, values)
+    return None
+
+
+def _replace(node: Node, rewriter: Rewriter, values: Any) -> None:
+    if isinstance(values, Value) or values is None:
+        values = [values]
+    rewriter.replace(node, values)
+
+
+def _inline_function(node: Node, rewriter: Rewriter) -> bool:
+    function = function_body(node)
+    if function is None:
+        return False
+    with rewriter.rewrite(f"expand-{node.op_type}", node):
+        result = inline(node, function, rewriter)
+        if result is None:
+            return False
+        rewriter.replace(node, result[0])
+    return True
+
+
+def _no_row(node: Node) -> Refusal:
+    if schema(node.op_type) is None:
+        return Refusal(
+            Code.NOT_EXPRESSIBLE,
+            f"ONNX has no operator named {node.op_type}",
+            "it is a leftover of the framework that exported the model: see `graphrewrite passes strip-tf-leftovers`, or "
+            "rewrite it with a pass of your own",
+        )
+    return Refusal(
+        Code.NOT_IMPLEMENTED, "no row for this op yet", "`tools/new_op` writes the skeleton of one"
+    )

@@ -1,0 +1,41 @@
+"""Rewriting: patterns, rules, the rewriter and the worklist driver."""
+
+from __future__ import annotations
+
+from graphrewrite.rewrite.driver import Rule, RuleStatistics, all_nodes, apply_rules, operator
+from graphrewrite.rewrite.events import BaseListener, Listener, RewriteRecord
+from graphrewrite.rewrite.pattern import (
+    Match,
+    MatchFailure,
+    OpPattern,
+    Pattern,
+    constant,
+    match,
+    op,
+    optional,
+    scalar,
+    value,
+)
+from graphrewrite.rewrite.rewriter import Rewriter
+
+__all__ = [
+    "BaseListener",
+    "Listener",
+    "Match",
+    "MatchFailure",
+    "OpPattern",
+    "Pattern",
+    "RewriteRecord",
+    "Rewriter",
+    "Rule",
+    "RuleStatistics",
+    "all_nodes",
+    "apply_rules",
+    "constant",
+    "match",
+    "op",
+    "operator",
+    "optional",
+    "scalar",
+    "value",
+]

@@ -1,0 +1,392 @@
+"""The only way to change a graph: names, types, origins and listeners are kept right in one place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir
+
+from graphrewrite.errors import InternalError
+from graphrewrite.ir import (
+    Array,
+    Attr,
+    AttributeType,
+    Graph,
+    Model,
+    Node,
+    Tensor,
+    Value,
+    constant_array,
+    evaluate,
+    infer_node,
+    is_constant,
+    is_pure,
+    node_line,
+    origin,
+    set_origin,
+    source_name,
+)
+from graphrewrite.ir.infer import ShapeConflict, refine
+from graphrewrite.ir.shapes import dims
+from graphrewrite.rewrite.events import Listener, RewriteRecord
+
+GENERATED = "graphrewrite.generated_name"
+FOLD_LIMIT = 64 << 20
+"""Constant results above this many bytes are not computed while building: folding must not inflate the file."""
+
+
+class Rewriter:
+    """Adds, replaces and removes nodes of one model.
+
+    Changes happen inside `with rewriter.rewrite(rule, root, matched):`; new nodes are inserted before `root` and inherit the
+    origins of all matched nodes. `limit` bounds the number of rewrites (for bisection); `allowed()` says whether one more
+    may start.
+    """
+
+    def __init__(self, model: Model, *, limit: int | None = None, listeners: Iterable[Listener] = ()) -> None:
+        self.model = model
+        self.limit = limit
+        self.count = 0
+        self.notes: list[str] = []
+        self.listeners: list[Listener] = list(listeners)
+        self._names: set[str] = set()
+        self._suffix: dict[str, int] = {}
+        self._anchor: Node | None = None
+        self._anchor_graph: Graph | None = None
+        self._origins: tuple[str, ...] = ()
+        self._prefix = "value"
+        for graph in (model.graph, *model.graph.subgraphs()):
+            for value in (*graph.inputs, *graph.initializers.values()):
+                self._names.add(value.name or "")
+            for node in graph:
+                self._names.add(node.name or "")
+                self._names.update(value.name or "" for value in node.outputs)
+
+    # -- scope ---------------------------------------------------------------------------------------------------------
+
+    def allowed(self) -> bool:
+        """False once `limit` rewrites have been applied."""
+        return self.limit is None or self.count < self.limit
+
+    @contextlib.contextmanager
+    def rewrite(self, rule: str, root: Node, matched: Iterable[Node] = ()) -> Iterator[None]:
+        """One rewrite: nodes made inside stand before `root` and come from `matched` (and `root`)."""
+        saved = self._anchor, self._anchor_graph, self._origins, self._prefix
+        nodes = [*matched, root]
+        self._anchor, self._anchor_graph = root, root.graph
+        self._origins = tuple(dict.fromkeys(name for node in nodes for name in origin(node)))
+        first = next((value.name for value in root.outputs if value.name), None)
+        self._prefix = first or root.name or root.op_type
+        record = RewriteRecord(self.count, rule, source_name(root))
+        self.count += 1
+        for listener in self.listeners:
+            listener.rewrite_started(record)
+        try:
+            yield
+        except ShapeConflict as error:
+            raise InternalError(f"{rule} at '{source_name(root)}' built a wrong node: {error}") from error
+        finally:
+            self._anchor, self._anchor_graph, self._origins, self._prefix = saved
+
+    @contextlib.contextmanager
+    def inside(self, graph: Graph, before: Node | None = None) -> Iterator[None]:
+        """New nodes go into `graph` (a subgraph), before `before` or at its end."""
+        saved = self._anchor, self._anchor_graph
+        self._anchor, self._anchor_graph = before, graph
+        try:
+            yield
+        finally:
+            self._anchor, self._anchor_graph = saved
+
+    def note(self, text: str) -> None:
+        """Something the user should read in the report."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def unique_name(self, hint: str) -> str:
+        """`hint`, or `hint` with the next free number."""
+        name = hint
+        while name in self._names:
+            self._suffix[hint] = self._suffix.get(hint, 0) + 1
+            name = f"{hint}_{self._suffix[hint]}"
+        self._names.add(name)
+        return name
+
+    # -- making --------------------------------------------------------------------------------------------------------
+
+    def constant(self, content: Array | onnx_ir.TensorProtocol | Any, hint: str | None = None) -> Value:
+        """A new constant. Arrays keep their dtype; LazyTensors are read when the file is written.
+
+        Constants live in the main graph, where every subgraph sees them.
+        """
+        if isinstance(content, onnx_ir.TensorProtocol):
+            tensor = content
+        else:
+            tensor = Tensor(np.asarray(content))
+        name = self.unique_name(hint or f"{self._prefix}/const")
+        value = Value(
+            name=name,
+            type=onnx_ir.TensorType(tensor.dtype),
+            shape=onnx_ir.Shape(tensor.shape.numpy()),
+            const_value=tensor,
+        )
+        value.meta[GENERATED] = True
+        self.model.graph.register_initializer(value)
+        return value
+
+    def op(self, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
+        """A new node with one output, inferred; folded at once where all inputs are constants."""
+        return self.ops(op_type, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def ops(
+        self, op_type: str, *inputs: Value | None, outputs: int, domain: str = "", **attributes: Any
+    ) -> tuple[Value, ...]:
+        """A new node with several outputs. Attributes of None are left out; trailing absent inputs are dropped."""
+        operands = list(inputs)
+        while operands and operands[-1] is None:
+            operands.pop()
+        present = [_attribute(name, item) for name, item in attributes.items() if item is not None]
+        node = Node(domain, op_type, operands, present, num_outputs=outputs)
+        folded = self._fold(node, operands)
+        if folded is not None:
+            for index in range(len(operands)):
+                node.replace_input_with(index, None)
+            return folded
+        self.insert(node)
+        return tuple(node.outputs)
+
+    def insert(self, node: Node) -> None:
+        """Put a ready-made node before the root of the current rewrite; names, origin and types are filled in."""
+        node.name = self.unique_name(node.name or f"{self._prefix}/{node.op_type}")
+        set_origin(node, self._origins or (node.name,))
+        for value in node.outputs:
+            if not value.name:
+                value.name = self.unique_name(f"{self._prefix}/{node.op_type}")
+                value.meta[GENERATED] = True
+        graph = self._anchor_graph if self._anchor_graph is not None else self.model.graph
+        if self._anchor is not None and self._anchor.graph is graph:
+            graph.insert_before(self._anchor, node)
+        else:
+            graph.append(node)
+        infer_node(node)
+        for listener in self.listeners:
+            listener.node_added(node)
+
+    def _fold(self, node: Node, operands: Sequence[Value | None]) -> tuple[Value, ...] | None:
+        if (
+            not operands
+            or not is_pure(node)
+            or not all(item is None or is_constant(item) for item in operands)
+        ):
+            return None
+        arrays = [constant_array(item) for item in operands]
+        if sum(array.nbytes for array in arrays if array is not None) > FOLD_LIMIT:
+            return None
+        result = evaluate(node, arrays)
+        if result is None or sum(array.nbytes for array in result) > FOLD_LIMIT:
+            return None
+        return tuple(self.constant(array) for array in result)
+
+    # -- changing ------------------------------------------------------------------------------------------------------
+
+    def replace(self, node: Node, values: Value | Sequence[Value | None] | None) -> None:
+        """Every use of the outputs of `node` reads `values` from now on; `node` and what only it needed are removed.
+
+        None stands for an output that nothing uses. Source names move to the new values.
+        """
+        new = [values] if values is None or isinstance(values, Value) else list(values)
+        outputs = list(node.outputs)
+        if len(new) < len(outputs):
+            new += [None] * (len(outputs) - len(new))
+        for old, value in zip(outputs, new, strict=True):
+            if value is None:
+                if old.uses() or old.is_graph_output():
+                    raise InternalError(
+                        f"'{old.name}' is still used but was given no replacement: {node_line(node)}"
+                    )
+            elif value is not old:
+                self._replace_value(old, value)
+        self.erase(node)
+
+    def _replace_value(self, old: Value, new: Value) -> None:
+        learned = self._merge_types(old, new)
+        if old.is_graph_output():
+            new = self._fit_output(old, new)
+        elif new.meta.get(GENERATED) and not old.meta.get(GENERATED) and not is_constant(new):
+            self._take_name(old, new)
+        users = [use.node for use in old.uses()]
+        became_constant = is_constant(new)
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        for listener in self.listeners:
+            listener.value_replaced(old, new, users)
+        if learned or became_constant:
+            self.propagate(dict.fromkeys(users))
+
+    def _merge_types(self, old: Value, new: Value) -> bool:
+        """Give both values the sum of what is known; True where the users of `old` can learn something."""
+        if new.type is None:
+            new.type = old.type
+        known_old, known_new = dims(old), dims(new)
+        try:
+            refine(new, int(old.dtype) if old.dtype is not None else None, known_old)
+        except ShapeConflict as error:
+            raise InternalError(f"a rewrite changes what '{old.name}' is: {error}") from error
+        return known_old != known_new and known_new is not None
+
+    def _take_name(self, old: Value, new: Value) -> None:
+        name = old.name or ""
+        old.name = self.unique_name(f"{name}/replaced")
+        new.name = name
+        new.meta.pop(GENERATED, None)
+
+    def _fit_output(self, old: Value, new: Value) -> Value:
+        """A value that can stand as the graph output `old`: named like it, made by a node, in its graph."""
+        graph = old.graph
+        producer = new.producer()
+        if producer is None or producer.graph is not graph or new.is_graph_output():
+            identity = Node("", "Identity", [new], num_outputs=1)
+            identity.name = self.unique_name(f"{old.name}/Identity")
+            set_origin(identity, self._origins or (identity.name,))
+            identity.outputs[0].type, identity.outputs[0].shape = new.type, new.shape
+            assert graph is not None
+            old_producer = old.producer()
+            if old_producer is not None and old_producer.graph is graph:
+                graph.insert_before(old_producer, identity)
+            else:
+                graph.append(identity)
+            for listener in self.listeners:
+                listener.node_added(identity)
+            new = identity.outputs[0]
+        self._take_name(old, new)
+        return new
+
+    def set_input(self, node: Node, index: int, value: Value | None) -> None:
+        """Make `node` read `value` as its input `index`; what only the old input needed is removed."""
+        old = node.inputs[index] if index < len(node.inputs) else None
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+        for listener in self.listeners:
+            listener.node_changed(node)
+        self.propagate([node])
+        self._collect([old])
+
+    def set_attribute(self, node: Node, name: str, content: Any) -> None:
+        """Set an attribute, or remove it with None."""
+        if content is None:
+            node.attributes.pop(name, None)
+        else:
+            node.attributes[name] = _attribute(name, content)
+        for listener in self.listeners:
+            listener.node_changed(node)
+
+    def erase(self, node: Node) -> None:
+        """Remove a node whose outputs nothing uses, and everything that was only there for it."""
+        for listener in self.listeners:
+            listener.node_removed(node)
+        inputs = list(node.inputs)
+        for value in node.outputs:
+            if value.uses() or value.is_graph_output():
+                raise InternalError(f"'{value.name}' is still used: {node_line(node)}")
+        captured = _detach_subgraphs(node)
+        graph = node.graph
+        if graph is None:
+            raise InternalError(f"{node.op_type} '{node.name}' has been removed already")
+        for index in range(len(inputs)):
+            node.replace_input_with(index, None)
+        graph.remove(node)
+        self._collect([*inputs, *captured])
+
+    def _collect(self, candidates: Iterable[Value | None]) -> None:
+        """Remove nodes and constants that lost their last use."""
+        stack = [value for value in candidates if value is not None]
+        while stack:
+            value = stack.pop()
+            if value.uses() or value.is_graph_output():
+                continue
+            node = value.producer()
+            if node is None:
+                graph = value.graph
+                if (
+                    is_constant(value)
+                    and graph is not None
+                    and value.name
+                    and value.name in graph.initializers
+                ):
+                    del graph.initializers[value.name]
+                continue
+            if node is self._anchor or node.graph is None:
+                continue
+            if any(output.uses() or output.is_graph_output() for output in node.outputs):
+                continue
+            for listener in self.listeners:
+                listener.node_removed(node)
+            inputs = [item for item in node.inputs if item is not None] + _detach_subgraphs(node)
+            for index in range(len(node.inputs)):
+                node.replace_input_with(index, None)
+            node.graph.remove(node)
+            stack.extend(inputs)
+
+    def propagate(self, nodes: Iterable[Node]) -> None:
+        """Infer `nodes` again, and whatever depends on them as far as something new is learned."""
+        queue = dict.fromkeys(nodes)
+        while queue:
+            node = next(iter(queue))
+            del queue[node]
+            if node.graph is None or not infer_node(node):
+                continue
+            for listener in self.listeners:
+                listener.node_changed(node)
+            for value in node.outputs:
+                queue.update(dict.fromkeys(use.node for use in value.uses()))
+
+    def collect_garbage(self) -> None:
+        """Remove every node and constant that no output needs."""
+        for graph in (*self.model.graph.subgraphs(), self.model.graph):
+            for node in reversed(graph):
+                if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
+                    self.erase(node)
+            for name, value in list(graph.initializers.items()):
+                if not value.uses() and not value.is_graph_output():
+                    del graph.initializers[name]
+
+
+def _detach_subgraphs(node: Node) -> list[Value]:
+    """Make the nodes inside `node`'s subgraphs release what they read from outside; returns those values."""
+    released: list[Value] = []
+    for attribute in node.attributes.values():
+        if attribute.type != AttributeType.GRAPH:
+            continue
+        for inner in attribute.as_graph():
+            released += [item for item in inner.inputs if item is not None] + _detach_subgraphs(inner)
+            for index in range(len(inner.inputs)):
+                inner.replace_input_with(index, None)
+    return released
+
+
+def _attribute(name: str, content: Any) -> Attr:
+    if isinstance(content, Attr):
+        return content
+    if isinstance(content, Graph):
+        return onnx_ir.AttrGraph(name, content)
+    if isinstance(content, bool | np.bool_):
+        return onnx_ir.AttrInt64(name, int(content))
+    if isinstance(content, int | np.integer):
+        return onnx_ir.AttrInt64(name, int(content))
+    if isinstance(content, float | np.floating):
+        return onnx_ir.AttrFloat32(name, float(content))
+    if isinstance(content, str):
+        return onnx_ir.AttrString(name, content)
+    if isinstance(content, np.ndarray):
+        return onnx_ir.AttrTensor(name, Tensor(content))
+    if isinstance(content, onnx_ir.TensorProtocol):
+        return onnx_ir.AttrTensor(name, content)
+    items = list(content)
+    if items and isinstance(items[0], str):
+        return onnx_ir.AttrStrings(name, items)
+    if items and isinstance(items[0], float):
+        return onnx_ir.AttrFloat32s(name, [float(item) for item in items])
+    return onnx_ir.AttrInt64s(name, [int(item) for item in items])

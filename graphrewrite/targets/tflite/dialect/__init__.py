@@ -1,0 +1,8 @@
+"""The `tflite` dialect; importing it registers every operator's meaning."""
+
+from __future__ import annotations
+
+from graphrewrite.targets.tflite.dialect import compute, elementwise, shape
+from graphrewrite.targets.tflite.dialect.op import DOMAIN, TargetOp, define, defined, target_op
+
+__all__ = ["DOMAIN", "TargetOp", "compute", "define", "defined", "elementwise", "shape", "target_op"]

@@ -1,0 +1,296 @@
+"""Operators that compute over dimensions: convolution, pooling, reduction, matrix products, resizing, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from graphrewrite.ir import BodyBuilder, DataType, Node, constant_ints
+from graphrewrite.targets.tflite.dialect.op import activation, define
+
+_TO_FIRST = [0, 3, 1, 2]
+_TO_LAST = [0, 2, 3, 1]
+_AUTO_PAD = {"SAME": "SAME_UPPER", "VALID": "VALID"}
+
+
+def _strides(node: Node) -> list[int]:
+    return [node.attributes.get_int("stride_h", 1), node.attributes.get_int("stride_w", 1)]
+
+
+def _dilations(node: Node) -> list[int]:
+    return [node.attributes.get_int("dilation_h_factor", 1), node.attributes.get_int("dilation_w_factor", 1)]
+
+
+@define("CONV_2D", data=(0, 1, 2))
+def conv_2d(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """x [N, H, W, C], filter [O, kh, kw, C/groups], bias [O]; the groups follow from the shapes."""
+    x, w = (body.op("Transpose", name, perm=_TO_FIRST) for name in body.inputs[:2])
+    y = body.op(
+        "Conv",
+        x,
+        w,
+        *body.inputs[2:],
+        auto_pad=_AUTO_PAD[node.attributes["padding"].as_string()],
+        strides=_strides(node),
+        dilations=_dilations(node),
+        group=_groups(node),
+    )
+    return [activation(node, body, body.op("Transpose", y, perm=_TO_LAST))]
+
+
+def _groups(node: Node) -> int:
+    x, w = node.inputs[0], node.inputs[1]
+    if x is None or w is None or x.shape is None or w.shape is None:
+        return 1
+    channels, per_group = x.shape[3], w.shape[3]
+    return channels // per_group if isinstance(channels, int) and isinstance(per_group, int) else 1
+
+
+@define("DEPTHWISE_CONV_2D", data=(0, 1, 2))
+def depthwise_conv_2d(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """x [N, H, W, C], filter [1, kh, kw, C * depth_multiplier], bias [C * depth_multiplier]."""
+    x = body.op("Transpose", body.inputs[0], perm=_TO_FIRST)
+    w = body.op("Transpose", body.inputs[1], perm=[3, 0, 1, 2])
+    channels = (
+        node.inputs[0].shape[3] if node.inputs[0] is not None and node.inputs[0].shape is not None else 1
+    )
+    y = body.op(
+        "Conv",
+        x,
+        w,
+        *body.inputs[2:],
+        auto_pad=_AUTO_PAD[node.attributes["padding"].as_string()],
+        strides=_strides(node),
+        dilations=_dilations(node),
+        group=channels if isinstance(channels, int) else 1,
+    )
+    return [activation(node, body, body.op("Transpose", y, perm=_TO_LAST))]
+
+
+@define("TRANSPOSE_CONV", data=(1, 2, 3))
+def transpose_conv(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """output_shape [4], filter [O, kh, kw, I], x [N, H, W, I], bias [O]. Lowerings write padding VALID only."""
+    if node.attributes["padding"].as_string() != "VALID":
+        raise NotImplementedError("TRANSPOSE_CONV SAME; lowerings write VALID and a SLICE")
+    w = body.op("Transpose", body.inputs[1], perm=[3, 0, 1, 2])
+    x = body.op("Transpose", body.inputs[2], perm=_TO_FIRST)
+    strides = _strides(node)
+    extra = [0, 0]
+    known, filter_shape = (
+        constant_ints(node.inputs[0]),
+        node.inputs[1].shape if node.inputs[1] is not None else None,
+    )
+    data_shape = node.inputs[2].shape if node.inputs[2] is not None else None
+    if known is not None and filter_shape is not None and data_shape is not None:
+        for i in range(2):
+            size, kernel = data_shape[i + 1], filter_shape[i + 1]
+            if isinstance(size, int) and isinstance(kernel, int):
+                extra[i] = known[i + 1] - ((size - 1) * strides[i] + kernel)
+    y = body.op("ConvTranspose", x, w, *body.inputs[3:], strides=strides, output_padding=extra)
+    return [activation(node, body, body.op("Transpose", y, perm=_TO_LAST))]
+
+
+@define("CONV_3D", data=(0, 1, 2))
+def conv_3d(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """x [N, D, H, W, C], filter [kd, kh, kw, C, O], bias [O]."""
+    x = body.op("Transpose", body.inputs[0], perm=[0, 4, 1, 2, 3])
+    w = body.op("Transpose", body.inputs[1], perm=[4, 3, 0, 1, 2])
+    y = body.op(
+        "Conv",
+        x,
+        w,
+        *body.inputs[2:],
+        auto_pad=_AUTO_PAD[node.attributes["padding"].as_string()],
+        strides=[node.attributes.get_int("stride_d", 1), *_strides(node)],
+        dilations=[node.attributes.get_int("dilation_d_factor", 1), *_dilations(node)],
+    )
+    return [activation(node, body, body.op("Transpose", y, perm=[0, 2, 3, 4, 1]))]
+
+
+@define("CONV_3D_TRANSPOSE", data=(1, 2, 3))
+def conv_3d_transpose(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """output_shape [5], filter [kd, kh, kw, O, I], x [N, D, H, W, I], bias [O]. Lowerings write padding VALID only."""
+    if node.attributes["padding"].as_string() != "VALID":
+        raise NotImplementedError("CONV_3D_TRANSPOSE SAME; lowerings write VALID and a SLICE")
+    w = body.op("Transpose", body.inputs[1], perm=[4, 3, 0, 1, 2])
+    x = body.op("Transpose", body.inputs[2], perm=[0, 4, 1, 2, 3])
+    y = body.op(
+        "ConvTranspose",
+        x,
+        w,
+        *body.inputs[3:],
+        strides=[node.attributes.get_int("stride_d", 1), *_strides(node)],
+    )
+    return [activation(node, body, body.op("Transpose", y, perm=[0, 2, 3, 4, 1]))]
+
+
+@define("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D")
+def pool_2d(node: Node, body: BodyBuilder) -> Sequence[str]:
+    op_type = {"AVERAGE_POOL_2D": "AveragePool", "MAX_POOL_2D": "MaxPool", "L2_POOL_2D": "AveragePool"}[
+        node.op_type
+    ]
+    x = body.op("Transpose", body.inputs[0], perm=_TO_FIRST)
+    if node.op_type == "L2_POOL_2D":
+        x = body.op("Mul", x, x)
+    y = body.op(
+        op_type,
+        x,
+        auto_pad=_AUTO_PAD[node.attributes["padding"].as_string()],
+        strides=_strides(node),
+        kernel_shape=[node.attributes["filter_height"].as_int(), node.attributes["filter_width"].as_int()],
+    )
+    if node.op_type == "L2_POOL_2D":
+        y = body.op("Sqrt", y)
+    return [activation(node, body, body.op("Transpose", y, perm=_TO_LAST))]
+
+
+_REDUCTIONS = {
+    "MEAN": "ReduceMean",
+    "SUM": "ReduceSum",
+    "REDUCE_MAX": "ReduceMax",
+    "REDUCE_MIN": "ReduceMin",
+    "REDUCE_PROD": "ReduceProd",
+}
+
+
+@define(*_REDUCTIONS, "REDUCE_ANY", "REDUCE_ALL", data=(0,))
+def reduction(node: Node, body: BodyBuilder) -> Sequence[str]:
+    keep = node.attributes.get_int("keep_dims", 0)
+    if node.op_type in _REDUCTIONS:
+        # noop_with_empty_axes: TFLite reduces nothing where the axes are empty
+        return [
+            body.op(
+                _REDUCTIONS[node.op_type],
+                body.inputs[0],
+                body.int64(1),
+                keepdims=keep,
+                noop_with_empty_axes=1,
+            )
+        ]
+    inner = "ReduceMax" if node.op_type == "REDUCE_ANY" else "ReduceMin"
+    number = body.op("Cast", body.inputs[0], to=onnx.TensorProto.INT32)
+    found = body.op(inner, number, body.int64(1), keepdims=keep, noop_with_empty_axes=1)
+    return [body.op("Cast", found, to=onnx.TensorProto.BOOL)]
+
+
+@define("FULLY_CONNECTED", data=(0, 1, 2))
+def fully_connected(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """x [..., I] (keep_num_dims) or flattened to [-1, I], weights [O, I], bias [O]."""
+    x = body.inputs[0]
+    if not node.attributes.get_int("keep_num_dims", 0):
+        inner = (
+            node.inputs[1].shape[1] if node.inputs[1] is not None and node.inputs[1].shape is not None else -1
+        )
+        x = body.op("Reshape", x, body.const([-1, inner if isinstance(inner, int) else 0]))
+    y = body.op("MatMul", x, body.op("Transpose", body.inputs[1], perm=[1, 0]))
+    if len(body.inputs) > 2 and body.inputs[2]:
+        y = body.op("Add", y, body.inputs[2])
+    return [activation(node, body, y)]
+
+
+@define("BATCH_MATMUL")
+def batch_matmul(node: Node, body: BodyBuilder) -> Sequence[str]:
+    operands = []
+    for index, flag in enumerate(("adj_x", "adj_y")):
+        name, value = body.inputs[index], node.inputs[index]
+        if node.attributes.get_int(flag, 0) and value is not None and value.shape is not None:
+            order = list(range(len(value.shape)))
+            order[-2:] = [order[-1], order[-2]]
+            name = body.op("Transpose", name, perm=order)
+        operands.append(name)
+    return [body.op("MatMul", *operands)]
+
+
+@define("SOFTMAX")
+def softmax(node: Node, body: BodyBuilder) -> Sequence[str]:
+    beta = node.attributes.get_float("beta", 1.0)
+    x = body.inputs[0] if beta == 1.0 else body.op("Mul", body.inputs[0], body.const(beta, np.float32))
+    return [body.op("Softmax", x, axis=-1)]
+
+
+@define("LOG_SOFTMAX")
+def log_softmax(node: Node, body: BodyBuilder) -> Sequence[str]:
+    return [body.op("LogSoftmax", body.inputs[0], axis=-1)]
+
+
+@define("L2_NORMALIZATION")
+def l2_normalization(node: Node, body: BodyBuilder) -> Sequence[str]:
+    return [body.op("LpNormalization", body.inputs[0], axis=-1, p=2)]
+
+
+@define("CUMSUM", data=(0,))
+def cumsum(node: Node, body: BodyBuilder) -> Sequence[str]:
+    return [
+        body.op(
+            "CumSum",
+            *body.inputs,
+            exclusive=node.attributes.get_int("exclusive", 0),
+            reverse=node.attributes.get_int("reverse", 0),
+        )
+    ]
+
+
+@define("ARG_MAX", "ARG_MIN", data=(0,), result="")
+def arg(node: Node, body: BodyBuilder) -> Sequence[str]:
+    axis = (constant_ints(node.inputs[1]) or [0])[0]
+    found = body.op(
+        "ArgMax" if node.op_type == "ARG_MAX" else "ArgMin", body.inputs[0], axis=axis, keepdims=0
+    )
+    if node.attributes.get_string("output_type", "INT32") == "INT32":
+        found = body.op("Cast", found, to=onnx.TensorProto.INT32)
+    return [found]
+
+
+@define("TOPK_V2", data=(0,), result="")
+def topk(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """Largest first along the last dimension; indices are int32."""
+    count = body.op("Reshape", body.int64(1), body.const([1]))
+    values, indices = body.ops("TopK", body.inputs[0], count, outputs=2, axis=-1)
+    return [values, body.op("Cast", indices, to=onnx.TensorProto.INT32)]
+
+
+@define("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", data=(0,))
+def resize(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """size [2]. Nearest: asymmetric + floor, or half_pixel/align_corners + round_prefer_ceil (FACTS of the kernels)."""
+    aligned = bool(node.attributes.get_int("align_corners", 0))
+    half = bool(node.attributes.get_int("half_pixel_centers", 0))
+    nearest = node.op_type == "RESIZE_NEAREST_NEIGHBOR"
+    x = body.op("Transpose", body.inputs[0], perm=_TO_FIRST)
+    lead = body.op("Shape", x, start=0, end=2)
+    sizes = body.op("Concat", lead, body.int64(1), axis=0)
+    dims = (
+        [node.inputs[0].shape[i] for i in (0, 3)]
+        if node.inputs[0] is not None and node.inputs[0].shape is not None
+        else []
+    )
+    known = constant_ints(node.inputs[1])
+    if known is not None and len(dims) == 2 and all(isinstance(dim, int) for dim in dims):
+        sizes = body.const([*dims, *known])
+    y = body.op(
+        "Resize",
+        x,
+        "",
+        "",
+        sizes,
+        mode="nearest" if nearest else "linear",
+        coordinate_transformation_mode="align_corners" if aligned else "half_pixel" if half else "asymmetric",
+        nearest_mode=("round_prefer_ceil" if aligned or half else "floor") if nearest else None,
+    )
+    return [body.op("Transpose", y, perm=_TO_LAST)]
+
+
+@define("DEQUANTIZE", result="FLOAT")
+def dequantize(node: Node, body: BodyBuilder) -> Sequence[str]:
+    value = node.inputs[0]
+    if value is not None and value.dtype == DataType.FLOAT16:
+        return [body.op("Cast", body.inputs[0], to=onnx.TensorProto.FLOAT)]
+    raise NotImplementedError("DEQUANTIZE of integers needs the quantisation facet")
+
+
+@define("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", data=(), result="FLOAT")
+def random(node: Node, body: BodyBuilder) -> Sequence[str]:
+    op_type = "RandomNormalLike" if node.op_type == "RANDOM_STANDARD_NORMAL" else "RandomUniformLike"
+    zeros = body.op("ConstantOfShape", body.int64(0))
+    return [body.op(op_type, zeros, dtype=onnx.TensorProto.FLOAT)]

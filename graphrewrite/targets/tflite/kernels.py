@@ -1,0 +1,43 @@
+"""What LiteRT's CPU kernels take: measured by `tools/probe_kernels.py` and kept in `kernels.json`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import Any
+
+from graphrewrite.ir import DataType
+
+_NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
+
+
+@functools.lru_cache(maxsize=1)
+def _measured() -> dict[str, dict[str, Any]]:
+    text = resources.files("graphrewrite.targets.tflite").joinpath("kernels.json").read_text()
+    found: dict[str, dict[str, Any]] = json.loads(text)
+    return found
+
+
+@functools.cache
+def accepted_types(op: str) -> frozenset[DataType] | None:
+    """Element types that `op` computes right with XNNPACK and without; None where it was not measured."""
+    entry = _measured().get(op)
+    if entry is None or "dtypes" not in entry:
+        return None
+    return frozenset(DataType[_NAMES.get(name, name.upper())] for name in entry["dtypes"])
+
+
+@functools.cache
+def cast_pairs() -> frozenset[tuple[DataType, DataType]]:
+    """Conversions that CAST does right."""
+    pairs = (pair.split(">") for pair in _measured()["CAST"]["pairs"])
+    return frozenset(
+        (DataType[_NAMES.get(a, a.upper())], DataType[_NAMES.get(b, b.upper())]) for a, b in pairs
+    )
+
+
+def max_rank(op: str) -> int | None:
+    """Highest rank that both resolvers take, None where not measured."""
+    found = _measured().get(op, {}).get("max_rank")
+    return None if found is None else int(found)
