@@ -86,6 +86,11 @@ def _randomise(module: nn.Module, gain: float) -> None:
         module.weight.normal_(0.0, 0.7)
     elif isinstance(module, nn.PReLU):
         module.weight.normal_(0.25, 0.1)
+    elif isinstance(module, nn.RNNBase):
+        for name, parameter in module.named_parameters():
+            # weight_ih [gates*H, D], weight_hh [gates*H, H]; large enough for gates to leave their middle.
+            bias = name.startswith("bias")
+            parameter.normal_(0.0, 0.2 if bias else 1.2 / math.sqrt(parameter.shape[-1]))
     elif isinstance(module, nn.MultiheadAttention) and module.in_proj_bias is not None:
         module.in_proj_bias.normal_(0.0, 0.1)
 
