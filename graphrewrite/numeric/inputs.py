@@ -1,0 +1,117 @@
+"""Sample inputs that suit a model: normal for floats, in range for indices, zeros and ones for masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from graphrewrite.errors import UsageError
+from graphrewrite.ir import Array, DataType, Dim, Graph, Value, constant_array, dims, static_dims
+
+Sample = dict[str, Array]
+
+SAMPLES = 3
+_FORWARDING = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"})
+_BATCH, _SPATIAL, _OTHER = (1, 2, 3), (64, 96, 128), (8, 12, 16)
+
+
+def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Sample]:
+    """`count` seeded samples for the inputs of `graph`; symbolic dimensions take different sizes in each.
+
+    Raises:
+        UsageError: an input's type is no tensor that numpy holds, or its rank is unknown.
+    """
+    samples = []
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        sizes: dict[str, int] = {}
+        sample = {}
+        for value in graph.inputs:
+            known = dims(value)
+            if known is None or value.dtype is None or value.name is None:
+                raise UsageError(f"the type or rank of input '{value.name}' is unknown: give samples with --inputs-npz")
+            shape = [_size(dim, axis, len(known), index, sizes) for axis, dim in enumerate(known)]
+            sample[value.name] = _draw(value, shape, rng)
+        samples.append(sample)
+    return samples
+
+
+def _size(dim: Dim, axis: int, rank: int, index: int, sizes: dict[str, int]) -> int:
+    if isinstance(dim, int):
+        return dim
+    choices = _BATCH if axis == 0 else _SPATIAL if rank >= 4 and axis >= 2 else _OTHER
+    size = choices[index % len(choices)]
+    return size if dim is None else sizes.setdefault(dim, size)
+
+
+def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array:
+    dtype = value.dtype or DataType.FLOAT
+    kind = dtype.numpy().kind
+    if kind == "f":
+        return rng.standard_normal(shape).astype(dtype.numpy())
+    if kind == "b":
+        return rng.random(shape) < 0.5
+    if kind not in "iu":
+        raise UsageError(f"input '{value.name}' is {dtype.name.lower()}: give samples with --inputs-npz")
+    low, high = _range(value)
+    return rng.integers(low, high, shape).astype(dtype.numpy())
+
+
+def _range(value: Value) -> tuple[int, int]:
+    """Half-open range for an integer input: what its consumers can index, else small numbers."""
+    limits = [limit for limit in _index_limits(value, 0) if limit > 0]
+    if limits:
+        return 0, min(limits)
+    if "mask" in (value.name or "").lower():
+        return 0, 2
+    if value.dtype in (DataType.INT8, DataType.UINT8):
+        return (-128, 128) if value.dtype == DataType.INT8 else (0, 256)
+    return 0, 10
+
+
+def _index_limits(value: Value, depth: int) -> list[int]:
+    """Sizes of the dimensions that `value` indexes, found by following it through ops that only move elements."""
+    found: list[int] = []
+    for node, index in value.uses():
+        if node.op_type in ("Gather", "GatherElements", "GatherND") and index == 1 and node.inputs[0] is not None:
+            size = static_dims(node.inputs[0])
+            if size:
+                axis = node.attributes.get_int("axis", 0)
+                found.append(min(size) if node.op_type == "GatherND" else size[axis])
+        elif node.op_type == "OneHot" and index == 0:
+            depth_array = constant_array(node.inputs[1])
+            if depth_array is not None:
+                found.append(int(depth_array.reshape(-1)[0]))
+        elif node.op_type in _FORWARDING and index == 0 and depth < 16:
+            found += _index_limits(node.outputs[0], depth + 1)
+    return found
+
+
+def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> list[Sample]:
+    """Samples of a user's .npz: keys are input names, or `sample0.input.NAME` for several samples.
+
+    Raises:
+        UsageError: the file can't be read, or an input is missing from it.
+    """
+    try:
+        archive = np.load(Path(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the samples '{path}' can't be read: {error}") from None
+    keys = list(archive.keys())
+    numbered = sorted({int(key[6 : key.index(".")]) for key in keys if key.startswith("sample") and ".input." in key})
+    prefixes = [f"sample{index}.input." for index in numbered] or [""]
+    samples = []
+    for prefix in prefixes:
+        missing = [name for name in inputs if prefix + name not in keys]
+        if missing:
+            raise UsageError(f"'{path}' has no array for the input '{missing[0]}'; it holds {', '.join(keys[:8])}")
+        samples.append(
+            {
+                name: np.asarray(archive[prefix + name], dtype=value.dtype.numpy() if value.dtype is not None else None)
+                for name, value in inputs.items()
+            }
+        )
+    return samples

@@ -1,0 +1,124 @@
+"""The original model in ONNX Runtime: graph optimisation off, random ops fed from outside, extra outputs on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import onnx
+
+from graphrewrite.errors import NotChecked
+from graphrewrite.ir import OPSET, Array, Source
+from graphrewrite.ir.evaluate import IMPURE
+
+_PROTO_LIMIT = (1 << 31) - (1 << 20)
+
+
+@dataclasses.dataclass
+class Reference:
+    """A session of the source model.
+
+    `noise` names the outputs of random nodes; they are inputs of the session, so that both sides can be fed the same noise.
+    """
+
+    session: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    noise: tuple[str, ...]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Iterable[str] | None = None) -> dict[str, Array]:
+        """Outputs by name.
+
+        Raises:
+            NotChecked: ONNX Runtime fails on these inputs.
+        """
+        names = list(outputs) if outputs is not None else list(self.outputs)
+        try:
+            found = self.session.run(names, dict(feeds))
+        except Exception as error:  # ONNX Runtime raises many types; each means that there is no reference
+            raise NotChecked(f"ONNX Runtime fails on the original model: {_first_line(error)}") from error
+        return dict(zip(names, found, strict=True))
+
+
+def open_reference(
+    source: Source, *, extra_outputs: Iterable[str] = (), base_dir: str | None = None, threads: int = 0
+) -> Reference:
+    """Open the source model for running.
+
+    Raises:
+        NotChecked: ONNX Runtime can't load it.
+    """
+    extra = list(extra_outputs)
+    proto = _proto(source)
+    noise = _externalise_noise(proto)
+    declared = {value.name for value in proto.graph.output}
+    for name in extra:
+        if name not in declared:
+            proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = min(entry.version, OPSET)
+    folder = base_dir
+    if folder is None and isinstance(source, str | os.PathLike):
+        folder = os.path.dirname(os.path.abspath(os.fspath(source)))
+    session = create_session(proto, folder=folder, threads=threads)
+    inputs = tuple(item.name for item in session.get_inputs() if item.name not in noise)
+    outputs = tuple(value.name for value in proto.graph.output if value.name in declared)
+    return Reference(session, inputs, outputs, tuple(noise))
+
+
+def create_session(proto: onnx.ModelProto, *, folder: str | None = None, threads: int = 0) -> Any:
+    """An ONNX Runtime CPU session without graph optimisation; external data is read from `folder`.
+
+    Raises:
+        NotChecked: ONNX Runtime can't load the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    try:
+        if proto.ByteSize() > _PROTO_LIMIT:
+            raise ValueError("the model holds more than 2 GiB inline; save its weights as external data")
+        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many types; each means that there is no reference
+        raise NotChecked(f"ONNX Runtime can't load the model: {_first_line(error)}") from error
+
+
+def _proto(source: Source) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    if isinstance(source, onnx.ModelProto):
+        proto.CopyFrom(source)
+    elif isinstance(source, bytes):
+        proto.ParseFromString(source)
+    else:
+        return onnx.load(os.fspath(source), load_external_data=False)
+    return proto
+
+
+def _externalise_noise(proto: onnx.ModelProto) -> list[str]:
+    """Turn the outputs of random nodes into inputs; the names."""
+    noise: list[str] = []
+    keep = []
+    for node in proto.graph.node:
+        if node.op_type in IMPURE and node.domain in ("", "ai.onnx"):
+            noise.append(node.output[0])
+            dtype = next((a.i for a in node.attribute if a.name == "dtype"), onnx.TensorProto.FLOAT)
+            proto.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], dtype or 1, None))
+        else:
+            keep.append(node)
+    if noise:
+        del proto.graph.node[:]
+        proto.graph.node.extend(keep)
+    return noise
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
