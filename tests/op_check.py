@@ -46,13 +46,13 @@ def check_op(
     _compare("lowered graph in ONNX Runtime", wanted, dict(zip(names, session.run(names, dict(feeds)))), rtol, atol)
     if runtime:
         from graphrewrite.targets.tflite.emit import write
-        from graphrewrite.targets.tflite.runtime import shared_runner
+        from graphrewrite.targets.tflite.runtime import runner
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
             write(graph, path)
             for xnnpack in (True, False):
-                found = shared_runner().run(path, dict(feeds), xnnpack=xnnpack).outputs
+                found = runner.run(path, dict(feeds), xnnpack=xnnpack).outputs
                 _compare(f"file in LiteRT, {xnnpack=}", wanted, found, rtol, atol)
     return graph
 
