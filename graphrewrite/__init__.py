@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os as _os
+import typing as _typing
 
 __version__ = "0.1.0"
+
+if _typing.TYPE_CHECKING:
+    from graphrewrite.api import Result as Result
+    from graphrewrite.api import run as run
 
 _root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
 if not _os.path.isdir(
@@ -12,3 +17,12 @@ if not _os.path.isdir(
 ) and _os.path.isdir(_os.path.join(_root, "passes")):
     # In a checkout, passes/ and op_registry/ lie beside the package; in a wheel they lie in it.
     __path__.append(_root)
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """`graphrewrite.run` and `graphrewrite.Result`, imported when first used: `import graphrewrite` itself stays cheap."""
+    if name in ("run", "Result"):
+        from graphrewrite import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'graphrewrite' has no attribute '{name}'")

@@ -14,7 +14,9 @@ from graphrewrite.ir import Array, DataType, Dim, Graph, Value, constant_array, 
 Sample = dict[str, Array]
 
 SAMPLES = 3
-_FORWARDING = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"})
+_FORWARDING = frozenset(
+    {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"}
+)
 _BATCH, _SPATIAL, _OTHER = (1, 2, 3), (64, 96, 128), (8, 12, 16)
 
 
@@ -32,7 +34,9 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
         for value in graph.inputs:
             known = dims(value)
             if known is None or value.dtype is None or value.name is None:
-                raise UsageError(f"the type or rank of input '{value.name}' is unknown: give samples with --inputs-npz")
+                raise UsageError(
+                    f"the type or rank of input '{value.name}' is unknown: give samples with --inputs-npz"
+                )
             shape = [_size(dim, axis, len(known), index, sizes) for axis, dim in enumerate(known)]
             sample[value.name] = _draw(value, shape, rng)
         samples.append(sample)
@@ -76,7 +80,11 @@ def _index_limits(value: Value, depth: int) -> list[int]:
     """Sizes of the dimensions that `value` indexes, found by following it through ops that only move elements."""
     found: list[int] = []
     for node, index in value.uses():
-        if node.op_type in ("Gather", "GatherElements", "GatherND") and index == 1 and node.inputs[0] is not None:
+        if (
+            node.op_type in ("Gather", "GatherElements", "GatherND")
+            and index == 1
+            and node.inputs[0] is not None
+        ):
             size = static_dims(node.inputs[0])
             if size:
                 axis = node.attributes.get_int("axis", 0)
@@ -101,16 +109,22 @@ def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> l
     except (OSError, ValueError) as error:
         raise UsageError(f"the samples '{path}' can't be read: {error}") from None
     keys = list(archive.keys())
-    numbered = sorted({int(key[6 : key.index(".")]) for key in keys if key.startswith("sample") and ".input." in key})
+    numbered = sorted(
+        {int(key[6 : key.index(".")]) for key in keys if key.startswith("sample") and ".input." in key}
+    )
     prefixes = [f"sample{index}.input." for index in numbered] or [""]
     samples = []
     for prefix in prefixes:
         missing = [name for name in inputs if prefix + name not in keys]
         if missing:
-            raise UsageError(f"'{path}' has no array for the input '{missing[0]}'; it holds {', '.join(keys[:8])}")
+            raise UsageError(
+                f"'{path}' has no array for the input '{missing[0]}'; it holds {', '.join(keys[:8])}"
+            )
         samples.append(
             {
-                name: np.asarray(archive[prefix + name], dtype=value.dtype.numpy() if value.dtype is not None else None)
+                name: np.asarray(
+                    archive[prefix + name], dtype=value.dtype.numpy() if value.dtype is not None else None
+                )
                 for name, value in inputs.items()
             }
         )

@@ -68,7 +68,9 @@ def _plain(item: Any) -> Any:
     return item
 
 
-def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, margin: Array | None = None) -> Comparison:
+def compare(
+    name: str, reference: Array, found: Array, tolerance: Tolerance, margin: Array | None = None
+) -> Comparison:
     """Compare one output.
 
     `margin` (same shape as an integer output) is how far apart the two best candidates were in the reference; elements where
@@ -107,7 +109,9 @@ def _failed(name: str, reference: Array, problem: str) -> Comparison:
         False,
         problem,
         infinite,
-        float(np.abs(reference[np.isfinite(reference)]).max(initial=0)) if reference.dtype.kind == "f" else 0.0,
+        float(np.abs(reference[np.isfinite(reference)]).max(initial=0))
+        if reference.dtype.kind == "f"
+        else 0.0,
         infinite,
         0.0,
         -infinite,
@@ -169,7 +173,20 @@ def _compare_floats(
         problem = f"max abs {max_abs:.3g} exceeds {tolerance.max_abs:g} of max(1, {ref_max:.3g})"
     rmse = math.sqrt(noise_power / max(ref.size, 1))
     return Comparison(
-        name, ref.shape, dtype, not problem, problem, max_abs, ref_max, rmse, cosine, sqnr, border, interior, 0.0, required
+        name,
+        ref.shape,
+        dtype,
+        not problem,
+        problem,
+        max_abs,
+        ref_max,
+        rmse,
+        cosine,
+        sqnr,
+        border,
+        interior,
+        0.0,
+        required,
     )
 
 

@@ -86,7 +86,9 @@ def create_session(proto: onnx.ModelProto, *, folder: str | None = None, threads
     try:
         if proto.ByteSize() > _PROTO_LIMIT:
             raise ValueError("the model holds more than 2 GiB inline; save its weights as external data")
-        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # ONNX Runtime raises many types; each means that there is no reference
         raise NotChecked(f"ONNX Runtime can't load the model: {_first_line(error)}") from error
 

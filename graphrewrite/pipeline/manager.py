@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from graphrewrite.errors import InternalError
@@ -63,6 +63,10 @@ class BaseInstrument:
         return False
 
 
+Guard = Callable[[Pass, Model], str]
+"""Looks at the model after a pass: why the pass must be undone, or "" where all is well."""
+
+
 def histogram(model: Model) -> Counter[str]:
     """Operators of the whole model, subgraphs included, by count."""
     return Counter(operator(node) for node in all_nodes(model.graph))
@@ -75,11 +79,17 @@ def run_pipeline(
     instruments: Sequence[Instrument] = (),
     rewrite_limit: int | None = None,
     debug: bool = False,
+    guard: Guard | None = None,
+    first: int = 0,
 ) -> list[PassRecord]:
     """Run `passes` on `model` in place.
 
+    `first` is the number of the first pass in the records.
+
     `rewrite_limit` ends rewriting after that many rewrites of optional passes (mandatory ones go on, so that the result is
-    still a whole model). `debug` verifies the graph after each pass and catches one that changed it without the rewriter.
+    still a whole model). `guard` looks at the model after each pass that changed it; where it finds a reason, an optional
+    pass is rolled back, and a mandatory one stands with the reason in its record. `debug` verifies the graph after each
+    pass and catches one that changed it without the rewriter.
 
     Raises:
         InternalError: a pass broke an invariant.
@@ -89,13 +99,14 @@ def run_pipeline(
     for instrument in instruments:
         instrument.pipeline_started(model, passes)
     applied = 0
-    for index, item in enumerate(passes):
+    for index, item in enumerate(passes, first):
         for instrument in instruments:
             instrument.before_pass(item, model)
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
         rewriter = Rewriter(model, limit=left)
         before = sum(1 for _ in all_nodes(model.graph))
         print_before = fingerprint(model) if debug else ""
+        snapshot = model.clone() if guard is not None and not item.mandatory else None
         started = time.perf_counter()
         rules = item.run(model, rewriter) or {}
         seconds = time.perf_counter() - started
@@ -119,6 +130,13 @@ def run_pipeline(
             rewriter.notes,
         )
         records.append(record)
+        if guard is not None and rewriter.count:
+            reason = guard(item, model)
+            if reason:
+                record.notes.append(f"{item.name}: {reason}")
+                if snapshot is not None:
+                    model.graph = snapshot.graph
+                    record.rolled_back, record.nodes_after = reason, before
         for instrument in instruments:
             instrument.after_pass(item, model, record)
         if any(instrument.should_stop(item) for instrument in instruments):

@@ -1,0 +1,353 @@
+"""The Python API: what the command line does, as functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from graphrewrite.errors import NotChecked, OutputsDiffer, UsageError
+from graphrewrite.ir import Array, Model, Source, load, to_runnable_proto
+from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
+from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
+from graphrewrite.numeric.inputs import SAMPLES, Sample, load_samples, make_samples
+from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.reference import Reference, create_session, open_reference
+from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, build, run_pipeline
+from graphrewrite.report.repro import leave_repro
+from graphrewrite.targets.base import Target, Written
+from graphrewrite.targets.base import target as find_target
+
+
+@dataclasses.dataclass
+class Result:
+    """What `run` did.
+
+    `path` is None where nothing was written (a dry run); `report` is the stable JSON schema; `record` is one entry a pass.
+    """
+
+    path: Path | None
+    report: dict[str, Any]
+    record: list[PassRecord]
+    model: Model
+
+
+Progress = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """No progress."""
+
+
+@dataclasses.dataclass
+class _Job:
+    """One source on its way to one target."""
+
+    source: Source
+    target: Target
+    model: Model
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    reference: Reference | None = None
+    margin: dict[str, Margin] = dataclasses.field(default_factory=dict)
+
+    def open_reference(self) -> Reference:
+        """The reference session, opened once; arg-max scores are made extra outputs."""
+        if self.reference is None:
+            self.margin = margins(_proto(self.source))
+            self.reference = open_reference(
+                self.source, extra_outputs=dict.fromkeys(item.scores for item in self.margin.values())
+            )
+        return self.reference
+
+
+def run(
+    model: Source,
+    target: str = "tflite",
+    passes: str | Sequence[str] = "default",
+    output: str | os.PathLike[str] | None = None,
+    *,
+    shape: ShapeSpec | Sequence[str] = (),
+    samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    check: bool = True,
+    allow_unchecked: bool = False,
+    instruments: Sequence[Instrument] = (),
+    numeric_each: bool = False,
+    rewrite_limit: int | None = None,
+    debug: bool = False,
+    repro: str | os.PathLike[str] | None = None,
+    progress: Progress = _silent,
+) -> Result:
+    """Convert `model` and check the file against it.
+
+    Args:
+        model: path, bytes or ModelProto.
+        target: name of the target.
+        passes: pass specification (see `graphrewrite.pipeline.spec`).
+        output: file to write; by default the model's name with the target's suffix, beside the working directory.
+        shape: dimensions to fix, as a mapping or as `["x=1,3,512,512"]`.
+        samples: inputs for the check: arrays by input name, or a .npz; seeded random ones by default.
+        seed: of the random samples.
+        check: run the file against the original. Without it nothing is proven, and the file is written as it is.
+        allow_unchecked: keep the file where the check could not run.
+        instruments: watchers of the pipeline.
+        numeric_each: run the graph after every pass; a guilty pass is rolled back and reported.
+        rewrite_limit: stop rewriting after that many rewrites (bisection).
+        debug: verify the graph after each pass.
+        repro: folder for the reproducer of a mismatch (default: `repro/` beside the output).
+        progress: called with one line a stage.
+
+    Returns:
+        Result with the path, the report and the record of the passes.
+
+    Raises:
+        InvalidModel, UsageError, NotExpressible, OutputsDiffer, NotChecked: see `graphrewrite.errors`.
+    """
+    found = find_target(target)
+    found.require()
+    path = _output_path(model, output, found)
+    job = _Job(model, found, _load(model, shape, progress))
+    ordered = build(passes, target)
+    records = _rewrite(
+        job, ordered, instruments, numeric_each, rewrite_limit, debug, samples, seed, progress, check
+    )
+    if any(instrument.should_stop(ordered[len(records) - 1]) for instrument in instruments if records):
+        return Result(None, _report(job, records, None, None, None), records, job.model)
+    return _write_and_check(job, path, records, check, allow_unchecked, repro, progress)
+
+
+def _load(source: Source, shape: ShapeSpec | Sequence[str], progress: Progress) -> Model:
+    progress("loading")
+    model = load(source)
+    shapes = shape if isinstance(shape, Mapping) else parse_shapes(list(shape))
+    set_shapes(model, shapes)
+    return model
+
+
+def _rewrite(
+    job: _Job,
+    ordered: Sequence[Pass],
+    instruments: Sequence[Instrument],
+    numeric_each: bool,
+    rewrite_limit: int | None,
+    debug: bool,
+    samples: Sequence[Sample] | str | os.PathLike[str] | None,
+    seed: int,
+    progress: Progress,
+    check: bool,
+) -> list[PassRecord]:
+    """The pipeline in two halves: samples are drawn in between, while integer inputs can still be followed to their use."""
+    started = time.perf_counter()
+    head = [item for item in ordered if item.stage == Stage.IMPORT]
+    tail = [item for item in ordered if item.stage != Stage.IMPORT]
+    records = run_pipeline(job.model, head, instruments=instruments, debug=debug)
+    sampling = time.perf_counter()
+    if check or numeric_each:
+        job.samples = _samples(job.model, samples, seed)
+    started += time.perf_counter() - sampling
+    progress(f"rewriting with {len(ordered)} passes")
+    guard = _Guard(job) if numeric_each else None
+    records += run_pipeline(
+        job.model,
+        tail,
+        instruments=instruments,
+        rewrite_limit=rewrite_limit,
+        debug=debug,
+        guard=guard,
+        first=len(head),
+    )
+    job.seconds["passes"] = time.perf_counter() - started
+    return records
+
+
+def _samples(
+    model: Model, samples: Sequence[Sample] | str | os.PathLike[str] | None, seed: int
+) -> list[Sample]:
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    if samples is None:
+        static = all(value.shape is not None and value.shape.is_static() for value in model.graph.inputs)
+        count = 1 if static and not inputs else SAMPLES
+        return make_samples(model.graph, count, seed)
+    if isinstance(samples, str | os.PathLike):
+        return load_samples(samples, inputs)
+    return [dict(sample) for sample in samples]
+
+
+class _Guard:
+    """Runs the graph after a pass in ONNX Runtime; says what went wrong."""
+
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+
+    def __call__(self, item: Pass, model: Model) -> str:
+        reference = self.job.open_reference()
+        plan = NoisePlan.of(model, reference)
+        session = create_session(to_runnable_proto(plan.externalised(model)))
+        names = [entry.name for entry in session.get_outputs()]
+
+        def runner(sample: Sample) -> Mapping[str, Array]:
+            return dict(zip(names, session.run(names, plan.candidate_feeds(sample)), strict=True))
+
+        result = check(
+            reference,
+            self.job.samples[:1],
+            {"onnxruntime": runner},
+            margin=self.job.margin,
+            noise=plan.reference_feeds(self.job.samples),
+        )
+        bad = next((entry for entry in result.outputs if not entry.passed), None)
+        return "" if bad is None else f"output '{bad.name}': {bad.problem}"
+
+
+def _write_and_check(
+    job: _Job,
+    path: Path,
+    records: list[PassRecord],
+    wanted: bool,
+    allow_unchecked: bool,
+    repro: str | os.PathLike[str] | None,
+    progress: Progress,
+) -> Result:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    candidate = path.with_name(f".{path.stem}.unchecked{path.suffix}")
+    try:
+        progress("writing")
+        started = time.perf_counter()
+        written = job.target.write(job.model, candidate)
+        job.seconds["write"] = time.perf_counter() - started
+        verdict: CheckReport | None = None
+        unchecked = "" if wanted else "the check was switched off"
+        if wanted:
+            progress("checking against the original")
+            started = time.perf_counter()
+            try:
+                verdict = _check(job, candidate)
+            except NotChecked as error:
+                if not allow_unchecked:
+                    raise
+                unchecked = str(error)
+            job.seconds["check"] = time.perf_counter() - started
+        report = _report(job, records, written, verdict, unchecked)
+        if verdict is not None and not verdict.passed:
+            folder = leave_repro(
+                Path(repro) if repro is not None else path.parent / "repro",
+                path.stem,
+                source=job.source,
+                candidate=candidate,
+                samples=job.samples,
+                report=report,
+            )
+            raise OutputsDiffer(_difference(verdict, folder))
+        os.replace(candidate, path)
+        report["path"] = str(path)
+        return Result(path, report, records, job.model)
+    finally:
+        candidate.unlink(missing_ok=True)
+
+
+def _difference(verdict: CheckReport, folder: Path) -> str:
+    bad = [item for item in verdict.outputs if not item.passed]
+    lines = [f"  '{item.name}': {item.problem}" for item in bad[:10]]
+    return "\n".join(
+        [
+            f"{len(bad)} of {len(verdict.outputs)} outputs differ from the original ({verdict.failing_runner}, "
+            f"sample {verdict.failing_sample}):",
+            *lines,
+            f"nothing was written; what is needed to reproduce it lies in {folder}",
+        ]
+    )
+
+
+def _check(job: _Job, candidate: Path) -> CheckReport:
+    reference = job.open_reference()
+    plan = NoisePlan.of(job.model, reference)
+    file = candidate
+    twin: Path | None = None
+    try:
+        if plan.inputs:
+            # Random operators can't be compared: a twin of the file takes their values as inputs.
+            twin = candidate.with_name(f".{candidate.stem}.twin{candidate.suffix}")
+            job.target.write(plan.externalised(job.model), twin)
+            file = twin
+        runners: dict[str, Runner] = {
+            name: _fed(runner, plan, job.model) for name, runner in job.target.runners(file).items()
+        }
+        return check(
+            reference,
+            job.samples,
+            runners,
+            margin=job.margin,
+            noise=plan.reference_feeds(job.samples),
+            first_sample_only=frozenset(list(runners)[1:]),
+        )
+    finally:
+        if twin is not None:
+            twin.unlink(missing_ok=True)
+
+
+def _fed(runner: Runner, plan: NoisePlan, model: Model) -> Runner:
+    names = [value.name for value in model.graph.inputs if value.name]
+
+    def run(sample: Sample) -> Mapping[str, Array]:
+        feeds = plan.candidate_feeds(sample)
+        return runner({name: feeds[name] for name in [*names, *plan.inputs] if name in feeds})
+
+    return run
+
+
+def _output_path(source: Source, output: str | os.PathLike[str] | None, found: Target) -> Path:
+    if output is not None:
+        path = Path(output)
+        if path.is_dir():
+            if not isinstance(source, str | os.PathLike):
+                raise UsageError(f"'{path}' is a folder: name the file to write")
+            return path / (Path(source).stem + found.suffix)
+        return path
+    if isinstance(source, str | os.PathLike):
+        return Path(Path(source).stem + found.suffix)
+    raise UsageError("a model given as bytes or proto has no name: say where to write with output=")
+
+
+def _proto(source: Source) -> onnx.ModelProto:
+    if isinstance(source, onnx.ModelProto):
+        return source
+    if isinstance(source, bytes):
+        proto = onnx.ModelProto()
+        proto.ParseFromString(source)
+        return proto
+    return onnx.load(os.fspath(source), load_external_data=False)
+
+
+def _report(
+    job: _Job,
+    records: Sequence[PassRecord],
+    written: Written | None,
+    verdict: CheckReport | None,
+    unchecked: str | None,
+) -> dict[str, Any]:
+    """The report in its stable JSON schema; `docs/report.md` describes it."""
+    from graphrewrite.report.schema import report
+
+    return report(
+        job.target.name,
+        job.model,
+        records,
+        written,
+        verdict,
+        unchecked or "",
+        job.seconds,
+        source=_label(job.source),
+    )
+
+
+def _label(source: Source) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "<memory>"
+
+
+__all__ = ["Result", "run"]

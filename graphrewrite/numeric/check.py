@@ -1,0 +1,150 @@
+"""Running a written file against the original and judging every output."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from graphrewrite.ir import Array
+from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.metrics import FP16, FP32, Comparison, Tolerance, compare
+from graphrewrite.numeric.reference import Reference
+
+Runner = Callable[[Sample], Mapping[str, Array]]
+"""Runs the candidate on one sample; outputs by source name."""
+
+_FORWARDING = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"})
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """The verdict. `outputs` holds each output's worst comparison over all samples and runners."""
+
+    passed: bool
+    outputs: tuple[Comparison, ...]
+    samples: int
+    runners: tuple[str, ...]
+    failing_runner: str = ""
+    failing_sample: int = -1
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable schema of `--json`."""
+        return {
+            "passed": self.passed,
+            "samples": self.samples,
+            "runners": list(self.runners),
+            "failing_runner": self.failing_runner,
+            "failing_sample": self.failing_sample,
+            "outputs": [item.to_json() for item in self.outputs],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Margin:
+    """Where an integer output comes from an arg-max: the scores' value name, axis, and whether dimensions are kept."""
+
+    scores: str
+    axis: int
+    keepdims: bool
+    largest: bool
+
+    def of(self, scores: Array, shape: tuple[int, ...]) -> Array:
+        """Distance between the best two scores, in the shape of the output."""
+        ordered = np.sort(scores.astype(np.float64), axis=self.axis)
+        best, second = (-1, -2) if self.largest else (0, 1)
+        if ordered.shape[self.axis] < 2:
+            return np.full(shape, np.inf)
+        gap = np.abs(ordered.take(best, self.axis) - ordered.take(second, self.axis))
+        reshaped: Array = gap.reshape(shape)
+        return reshaped
+
+
+def margins(proto: onnx.ModelProto) -> dict[str, Margin]:
+    """Outputs of the source that are the result of ArgMax or ArgMin, through ops that only move elements."""
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    found = {}
+    for output in proto.graph.output:
+        node = producers.get(output.name)
+        while node is not None and node.op_type in _FORWARDING:
+            node = producers.get(node.input[0])
+        if node is not None and node.op_type in ("ArgMax", "ArgMin"):
+            attributes = {a.name: a.i for a in node.attribute}
+            found[output.name] = Margin(
+                node.input[0],
+                attributes.get("axis", 0),
+                bool(attributes.get("keepdims", 1)),
+                node.op_type == "ArgMax",
+            )
+    return found
+
+
+def check(
+    reference: Reference,
+    samples: Sequence[Sample],
+    runners: Mapping[str, Runner],
+    *,
+    tolerance: Tolerance = FP32,
+    outputs: Sequence[str] | None = None,
+    margin: Mapping[str, Margin] | None = None,
+    noise: Callable[[int], Sample] | None = None,
+    first_sample_only: frozenset[str] = frozenset(),
+) -> CheckReport:
+    """Compare each runner with the reference on each sample.
+
+    Args:
+        reference: the source model.
+        samples: inputs by source name.
+        runners: by name; those in `first_sample_only` run the first sample only (slow second opinions).
+        tolerance: for float32 outputs; float16 outputs of the source are held to FP16.
+        outputs: names to compare, all by default.
+        margin: see `margins`.
+        noise: extra feeds of the reference for sample k (the outputs of random nodes).
+
+    Raises:
+        NotChecked: the reference or a runner could not run.
+    """
+    names = list(outputs) if outputs is not None else list(reference.outputs)
+    scores = {name: item for name, item in (margin or {}).items() if name in names}
+    wanted_names = names + [item.scores for item in scores.values()]
+    worst: dict[str, Comparison] = {}
+    failing = ("", -1)
+    for index, sample in enumerate(samples):
+        feeds = {name: sample[name] for name in reference.inputs} | (
+            noise(index) if noise is not None else {}
+        )
+        wanted = reference.run(feeds, dict.fromkeys(wanted_names))
+        for label, run in runners.items():
+            if index > 0 and label in first_sample_only:
+                continue
+            found = run(sample)
+            for name in names:
+                item = _compare(name, wanted, found, scores.get(name), tolerance)
+                if not item.passed and failing[1] < 0:
+                    failing = (label, index)
+                if name not in worst or _badness(item) > _badness(worst[name]):
+                    worst[name] = item
+    results = tuple(worst[name] for name in names if name in worst)
+    return CheckReport(all(item.passed for item in results), results, len(samples), tuple(runners), *failing)
+
+
+def _compare(
+    name: str,
+    wanted: Mapping[str, Array],
+    found: Mapping[str, Array],
+    margin: Margin | None,
+    tolerance: Tolerance,
+) -> Comparison:
+    reference = wanted[name]
+    if name not in found:
+        return compare(name, reference, np.empty((0,) * max(reference.ndim, 1), reference.dtype), tolerance)
+    gap = margin.of(wanted[margin.scores], reference.shape) if margin is not None else None
+    limit = FP16 if reference.dtype == np.float16 and tolerance is FP32 else tolerance
+    return compare(name, reference, np.asarray(found[name]), limit, gap)
+
+
+def _badness(item: Comparison) -> tuple[bool, float, float]:
+    return (not item.passed, item.required, -item.sqnr)

@@ -1,0 +1,96 @@
+"""Random nodes: both sides of a check are fed the same noise.
+
+The `noise-policy` pass decides what becomes of a random node and records it in `model.meta[NOISE]` as
+{output name in the source: its replacement array, or None where it became an input of that name}. Random nodes that are
+kept are turned into inputs in a twin of the model that is made for the check only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir
+
+from graphrewrite.ir import Array, Model, Value, layout, static_dims
+from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.reference import Reference
+
+NOISE = "graphrewrite.noise"
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisePlan:
+    """`inputs` are the random values still computed by the candidate; `fixed` those that a pass replaced."""
+
+    inputs: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    perms: dict[str, tuple[int, ...]]
+    fixed: dict[str, Array]
+    seed: int = 0
+
+    @classmethod
+    def of(cls, model: Model, reference: Reference) -> NoisePlan:
+        """What to feed for the random nodes of the source, given what the pipeline made of them."""
+        recorded: dict[str, Array | None] = model.meta.get(NOISE, {})
+        fixed = {name: array for name, array in recorded.items() if array is not None}
+        values = _values(model) if reference.noise else {}
+        inputs, shapes, perms = [], {}, {}
+        for name in reference.noise:
+            value = values.get(name)
+            if name in recorded:
+                continue
+            shape = static_dims(value)
+            if value is None or shape is None:
+                continue
+            facet = layout(value)
+            perms[name] = facet.perm if facet is not None else tuple(range(len(shape)))
+            shapes[name] = tuple(shape[perms[name].index(axis)] for axis in range(len(shape)))
+            inputs.append(name)
+        return cls(tuple(inputs), shapes, perms, fixed)
+
+    def _draw(self, name: str) -> Array:
+        rng = np.random.default_rng([self.seed, *name.encode()])
+        return rng.standard_normal(self.shapes[name]).astype(np.float32)
+
+    def reference_feeds(self, samples: Sequence[Sample]) -> Callable[[int], Sample]:
+        """Extra inputs of the reference for sample k."""
+        feeds = {name: self._draw(name) for name in self.inputs} | self.fixed
+        return lambda index: feeds
+
+    def candidate_feeds(self, sample: Sample) -> Sample:
+        """Inputs of the candidate: the sample and the noise, permuted where the candidate stores it permuted."""
+        return sample | {name: self._draw(name).transpose(self.perms[name]) for name in self.inputs}
+
+    def externalised(self, model: Model) -> Model:
+        """A copy of `model` in which the random values are inputs; `model` itself where there are none."""
+        if not self.inputs:
+            return model
+        copy = model.clone()
+        values = _values(copy)
+        for name in self.inputs:
+            old = values[name]
+            old.name = f"{name}/random"
+            new = Value(name=name, type=old.type, shape=old.shape)
+            old.replace_all_uses_with(new, replace_graph_outputs=True)
+            copy.graph.inputs.append(new)
+            _drop(copy.graph, old)
+        return copy
+
+
+def _values(model: Model) -> dict[str, Value]:
+    return {value.name: value for node in model.graph for value in node.outputs if value.name}
+
+
+def _drop(graph: onnx_ir.Graph, value: Value) -> None:
+    """Remove the chain that computed `value` and nothing else."""
+    node = value.producer()
+    if node is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
+        return
+    inputs = [item for item in node.inputs if item is not None]
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+    graph.remove(node)
+    for item in inputs:
+        _drop(graph, item)

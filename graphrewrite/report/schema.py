@@ -1,0 +1,72 @@
+"""The report of a run in its stable JSON schema; `docs/report.md` describes every field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+
+from graphrewrite import __version__
+from graphrewrite.ir import Model, Value, dims
+from graphrewrite.numeric.check import CheckReport
+from graphrewrite.pipeline import PassRecord, histogram
+from graphrewrite.targets.base import Written
+
+SCHEMA = 1
+
+
+def report(
+    target: str,
+    model: Model,
+    records: Sequence[PassRecord],
+    written: Written | None,
+    verdict: CheckReport | None,
+    unchecked: str,
+    seconds: Mapping[str, float],
+    *,
+    source: str,
+) -> dict[str, Any]:
+    """Everything that a user or a CI job may want to know of a run, JSON-serialisable."""
+    return {
+        "schema": SCHEMA,
+        "graphrewrite": __version__,
+        "onnx": onnx.__version__,
+        "source": source,
+        "target": target,
+        "path": None,
+        "size": written.size if written is not None else None,
+        "details": written.details
+        if written is not None
+        else {"operators": dict(sorted(histogram(model).items()))},
+        "inputs": [_value(value) for value in model.graph.inputs],
+        "outputs": [_value(value) for value in model.graph.outputs],
+        "check": verdict.to_json() if verdict is not None else None,
+        "unchecked": unchecked,
+        "passes": [_record(item) for item in records],
+        "notes": [note for item in records for note in item.notes],
+        "seconds": {key: round(value, 4) for key, value in seconds.items()},
+    }
+
+
+def _value(value: Value) -> dict[str, Any]:
+    known = dims(value)
+    return {
+        "name": value.name,
+        "dtype": value.dtype.name.lower() if value.dtype is not None else None,
+        "shape": list(known) if known is not None else None,
+    }
+
+
+def _record(item: PassRecord) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "name": item.name,
+        "spec": item.spec,
+        "label": item.label,
+        "rewrites": item.rewrites,
+        "seconds": round(item.seconds, 6),
+        "nodes_before": item.nodes_before,
+        "nodes_after": item.nodes_after,
+        "rolled_back": item.rolled_back,
+    }
