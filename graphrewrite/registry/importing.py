@@ -104,7 +104,8 @@ class _Walk:
         for node in list(graph):
             for attribute in node.attributes.values():
                 if attribute.type == AttributeType.GRAPH:
-                    bind_subgraph_inputs(node)
+                    if node.op_type != "Scan" or self.version >= 9:  # opset 8's operands are other ones
+                        bind_subgraph_inputs(node)
                     self.graph(attribute.as_graph())
             self.node(node, self.version)
 
