@@ -13,6 +13,9 @@ from graphrewrite.errors import NotChecked
 from graphrewrite.ir import OPSET, Array, Source
 from graphrewrite.ir.evaluate import IMPURE
 
+_NEWEST_IR = 13
+"""Newest IR version that ONNX Runtime loads; newer ones only add what models of OPSET do not use."""
+
 _PROTO_LIMIT = (1 << 31) - (1 << 20)
 
 
@@ -57,6 +60,7 @@ def open_reference(
     for name in extra:
         if name not in declared:
             proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    proto.ir_version = min(proto.ir_version, _NEWEST_IR)
     for entry in proto.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = min(entry.version, OPSET)

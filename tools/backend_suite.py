@@ -1,0 +1,84 @@
+"""Run the ONNX conformance suite through the TFLite target and print the table by operator.
+
+    python tools/backend_suite.py [--op Conv ...] [--case NAME ...] [--mode shipped|constants] [--list] [--update]
+
+`--list` prints every case that is not right; `--update` rewrites the reviewed outcomes in tests/backend/outcomes.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _load(name: str) -> ModuleType:
+    path = ROOT / "tests" / "backend" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"backend_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--op", nargs="*", default=[], help="only cases that hold one of these operators")
+    parser.add_argument("--case", nargs="*", default=[], help="only cases whose name contains one of these")
+    parser.add_argument("--mode", choices=("shipped", "constants"), help="one mode only")
+    parser.add_argument("--list", action="store_true", help="print every case that is not right")
+    parser.add_argument("--update", action="store_true", help="rewrite tests/backend/outcomes.txt")
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    suite = _load("suite")
+    cases = [
+        case
+        for name, case in sorted(suite.eligible().items())
+        if (not options.op or {node.op_type for node in case.model.graph.node} & set(options.op))
+        and (not options.case or any(part in name for part in options.case))
+    ]
+    modes = [options.mode] if options.mode else list(suite.MODES)
+    table: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {mode: Counter() for mode in modes})
+    totals = {mode: Counter[str]() for mode in modes}
+    seconds: list[float] = []
+    outcomes: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    for number, case in enumerate(cases):
+        for mode in modes:
+            outcome = suite.run_case(case, mode)
+            seconds.append(outcome.seconds)
+            table[case.op][mode][outcome.kind] += 1
+            totals[mode][outcome.kind] += 1
+            outcomes[case.name][mode] = (outcome.kind, outcome.why)
+            if options.list and outcome.kind != suite.RIGHT:
+                print(f"{case.name} [{mode}] {outcome.kind}: {outcome.why}", flush=True)
+        if number % 200 == 199:
+            print(f"... {number + 1} of {len(cases)} cases", file=sys.stderr, flush=True)
+    print(f"{'operator':28s} " + "  ".join(f"{mode:>16s}" for mode in modes))
+    for op in sorted(table):
+        cells = [f"{table[op][mode][suite.RIGHT]}/{sum(table[op][mode].values())}" for mode in modes]
+        print(f"{op:28s} " + "  ".join(f"{cell:>16s}" for cell in cells))
+    for mode in modes:
+        count = sum(totals[mode].values())
+        share = totals[mode][suite.RIGHT] / max(count, 1)
+        print(f"{mode}: {count} cases, right {share:.1%}; {dict(sorted(totals[mode].items()))}")
+    if seconds:
+        print(f"median {statistics.median(seconds) * 1e3:.0f} ms a case, slowest {max(seconds):.2f} s")
+    if options.update:
+        _load("outcomes").write(
+            ROOT / "tests" / "backend" / "outcomes.txt", outcomes, partial=len(cases) < len(suite.eligible())
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
