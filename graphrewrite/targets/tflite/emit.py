@@ -122,26 +122,25 @@ def write(
     """
     path = Path(path)
     plan = plan_model(model.graph)
-    behind = sum(map(_nbytes, plan.constants)) > inline_limit
+    behind = sum(plan.sizes) > inline_limit
     metadata, positions = _Encoder(plan, signature, behind).run()
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(metadata)
         end = len(metadata)
-        for value, position in zip(plan.constants, positions, strict=True):
-            tensor = value.const_value
-            assert tensor is not None
-            prefix = b"" if behind and tensor.nbytes else UINT32.pack(tensor.nbytes)
+        for value, size, position in zip(plan.constants, plan.sizes, positions, strict=True):
+            prefix = b"" if behind and size else UINT32.pack(size)
             file.write(bytes(position - end - len(prefix)) + prefix)
-            write_tensor(tensor, file)
-            end = position + tensor.nbytes
+            assert value.const_value is not None
+            write_tensor(value.const_value, file)
+            end = position + size
             if file.tell() != end:
-                raise InternalError(f"the constant '{value.name}' is not {tensor.nbytes} bytes long")
+                raise InternalError(f"the constant '{value.name}' is not {size} bytes long")
         file.flush()
         os.fsync(file.fileno())
     return EmitReport(
         path=path,
         size=end,
-        weight_bytes=sum(map(_nbytes, plan.constants)),
+        weight_bytes=sum(plan.sizes),
         operators=dict(Counter(op.node.op_type for graph in plan.subgraphs for op in graph.operators)),
         versions=dict(sorted(plan.codes)),
         tensors=sum(len(graph.tensors) for graph in plan.subgraphs),
@@ -298,8 +297,8 @@ class _Encoder:
         elements = writer.vector_of(field, 1 + len(self.plan.constants))
         writer.point(elements[0], writer.table(_BUFFER_NONE, []))  # buffer 0: tensors without content
         positions = []
-        for element, value in zip(elements[1:], self.plan.constants, strict=True):
-            inline = not self.behind or not _nbytes(value)
+        for element, size in zip(elements[1:], self.plan.sizes, strict=True):
+            inline = not self.behind or not size
             shape = _BUFFER_INLINE if inline else _BUFFER_BEHIND
             positions.append(writer.table(shape, [0] if inline else [0, 0]))
             writer.point(element, positions[-1])
@@ -308,8 +307,7 @@ class _Encoder:
     def _place_constants(self, buffers: Sequence[int], end: int) -> Sequence[int]:
         """Lay out the constants from `end` on; returns the position of each one's first byte."""
         writer, positions, cursor = self.writer, [], end
-        for buffer, value in zip(buffers, self.plan.constants, strict=True):
-            size = _nbytes(value)
+        for buffer, size in zip(buffers, self.plan.sizes, strict=True):
             prefix = 0 if self.behind and size else UINT32.size
             position = -(-(cursor + prefix) // ALIGNMENT) * ALIGNMENT
             if prefix:
@@ -320,8 +318,3 @@ class _Encoder:
             positions.append(position)
             cursor = position + size
         return positions
-
-
-def _nbytes(value: onnx_ir.Value) -> int:
-    assert value.const_value is not None
-    return value.const_value.nbytes

@@ -60,12 +60,14 @@ class Plan:
         subgraphs: the main graph first.
         codes: (operator, version) pairs in the order of first use, numbered by position.
         constants: the constants, each once; the constant at position i is buffer i + 1.
+        sizes: their bytes.
         buffers: buffer number by constant.
     """
 
     subgraphs: list[SubgraphPlan] = field(default_factory=list)
     codes: dict[tuple[str, int], int] = field(default_factory=dict)
     constants: list[onnx_ir.Value] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     buffers: dict[onnx_ir.Value, int] = field(default_factory=dict)
 
 
@@ -117,6 +119,7 @@ class _Planner:
         if value.producer() is None and (value.const_value is not None or VARIABLE in value.meta):
             if value.const_value is not None and value not in self.plan.buffers:
                 self.plan.constants.append(value)
+                self.plan.sizes.append(value.const_value.nbytes)
                 self.plan.buffers[value] = len(self.plan.constants)
             return self._add(value)
         raise InternalError(

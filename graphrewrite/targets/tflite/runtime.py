@@ -199,6 +199,20 @@ class LiteRTRunner:
         )
         return answer
 
+    def prepared_shapes(
+        self, path: str | os.PathLike[str], *, timeout: float = TIMEOUT
+    ) -> list[tuple[int, ...] | None]:
+        """The shape of every tensor of the main graph after preparation, without XNNPACK.
+
+        Dynamic dimensions of the inputs count as 1. None for a tensor whose shape is only known once
+        it has run, and for one of the interpreter's own.
+
+        Raises:
+            LoadFailed, RuntimeAborted, TimedOut: see there.
+        """
+        shapes: list[tuple[int, ...] | None] = self._call("prepared_shapes", timeout, path=_absolute(path))
+        return shapes
+
     def close(self) -> None:
         """Stop the worker. The next call starts another one."""
         with self._lock:

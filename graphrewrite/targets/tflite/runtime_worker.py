@@ -86,7 +86,6 @@ class _Session:
                 experimental_op_resolver_type=OpResolverType.BUILTIN if xnnpack else plain,
                 experimental_preserve_all_tensors=keep_all,
             )
-            self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WorkerError("load", str(error)) from None
         signatures = list(self.interpreter._get_full_signature_list().values())
@@ -98,13 +97,14 @@ class _Session:
             self.outputs = {item["name"]: item["index"] for item in self.interpreter.get_output_details()}
         self.details = {item["index"]: item for item in self.interpreter.get_input_details()}
         self.shapes = {index: tuple(item["shape"]) for index, item in self.details.items()}
+        self._prepared = False
+        self._delegation: dict[str, Any] | None = None
 
     def feed(self, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
         if set(arrays) != set(self.inputs):
             raise WorkerError(
                 "input", f"the file takes the inputs {sorted(self.inputs)}, not {sorted(arrays)}"
             )
-        changed = False
         for name, array in arrays.items():
             index = self.inputs[name]
             wanted = self.details[index]["dtype"]
@@ -120,13 +120,18 @@ class _Session:
                     message = f"the input '{name}' has shape {fixed}, not {list(array.shape)}"
                     raise WorkerError("input", message) from None
                 self.shapes[index] = array.shape
-                changed = True
-        if changed:
-            self._call("invoke", self.interpreter.allocate_tensors)
+                self._prepared = False
+        self.prepare()
         for name, array in arrays.items():
             if array.size:
                 index = self.inputs[name]
                 self._call("input", functools.partial(self.interpreter.set_tensor, index, array))
+
+    def prepare(self) -> None:
+        if not self._prepared:
+            self._delegation = None
+            self._call("load", self.interpreter.allocate_tensors)
+            self._prepared = True
 
     def invoke(self) -> float:
         start = time.perf_counter()
@@ -162,6 +167,8 @@ class _Session:
         The interpreter keeps delegated nodes in its list. Those of a partition are the ones reached
         backwards from the delegate's outputs before its inputs.
         """
+        if self._delegation is not None:
+            return self._delegation
         native = self.interpreter._interpreter
         nodes = range(native.NumNodes())
         names = [native.NodeName(node) for node in nodes]
@@ -181,11 +188,12 @@ class _Session:
                 seen.update(outputs[producer[tensor]])
                 pending += [int(item) for item in native.NodeInputs(producer[tensor]) if item >= 0]
         operators = [node for node in nodes if names[node] != "DELEGATE"]
-        return {
+        self._delegation = {
             "operators": len(operators),
             "partitions": len(partitions),
             "outside": [names[node] for node in operators if node not in inside],
         }
+        return self._delegation
 
 
 class Worker:
@@ -233,6 +241,18 @@ class Worker:
         for _ in range(warmup):
             session.invoke()
         return [session.invoke() for _ in range(runs)]
+
+    def prepared_shapes(self, path: str) -> list[tuple[int, ...] | None]:
+        session = self.session(path, False, 1, False)
+        session.prepare()
+        native = session.interpreter._interpreter
+        shapes: list[tuple[int, ...] | None] = []
+        for index in range(native.NumTensors(0)):
+            try:
+                shapes.append(tuple(int(size) for size in native.TensorSize(index, 0)))
+            except ValueError:  # a temporary of a kernel, behind the file's own tensors
+                shapes.append(None)
+        return shapes
 
     def describe(self, path: str) -> dict[str, Any]:
         session = self.session(path, True, 1, False)

@@ -31,6 +31,10 @@ TENSOR_TYPE_NAMES: Mapping[int, str] = {code: name for name, code in TENSOR_TYPE
 
 _OPTIONS_1: Mapping[str, int] = _enum(schema.BuiltinOptions)
 _OPTIONS_2: Mapping[str, int] = _enum(schema.BuiltinOptions2)
+OPTIONS_NAMES: Mapping[int, Mapping[int, str]] = {
+    union: {code: name for name, code in codes.items()} for union, codes in ((1, _OPTIONS_1), (2, _OPTIONS_2))
+}
+"""Options table names by union (1 or 2) and number in it."""
 
 # Operators whose options table is not their own name in CamelCase. Capitalisation alone
 # (CONV_2D -> Conv2DOptions) is found by a case-insensitive match and needs no line here.
@@ -170,5 +174,14 @@ def options_table(operator: str) -> OptionsTable | None:
     if name is None:
         return None
     union, codes = (1, _OPTIONS_1) if name in _OPTIONS_1 else (2, _OPTIONS_2)
-    members = vars(getattr(schema, name + "T")())
-    return OptionsTable(name, union, codes[name], {_snake(member): member for member in members})
+    return OptionsTable(name, union, codes[name], option_fields(name))
+
+
+@functools.cache
+def option_fields(table: str) -> Mapping[str, str]:
+    """The fields of an options table: the schema's names and the generated object's members.
+
+    Args:
+        table: name of the table, such as "Conv2DOptions".
+    """
+    return {_snake(member): member for member in vars(getattr(schema, table + "T")())}

@@ -24,8 +24,6 @@ def write_tensor(tensor: onnx_ir.TensorProtocol, file: BinaryIO) -> None:
         tensor: any onnx_ir tensor.
         file: open for writing at the place where the bytes belong.
     """
-    if tensor.nbytes == 0:
-        return
     while isinstance(tensor, onnx_ir.LazyTensor):
         # The public way to the inner tensor would copy it into bytes first.
         tensor = tensor._evaluate()
