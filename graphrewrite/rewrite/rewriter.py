@@ -263,6 +263,15 @@ class Rewriter:
         self._take_name(old, new)
         return new
 
+    def merge_constants(self, duplicate: Value, kept: Value) -> None:
+        """Every use of the constant `duplicate` reads the equal constant `kept`; `duplicate` is removed."""
+        users = [use.node for use in duplicate.uses()]
+        self.count += 1
+        duplicate.replace_all_uses_with(kept)
+        for listener in self.listeners:
+            listener.value_replaced(duplicate, kept, users)
+        self._collect([duplicate])
+
     def set_input(self, node: Node, index: int, value: Value | None) -> None:
         """Make `node` read `value` as its input `index`; what only the old input needed is removed."""
         old = node.inputs[index] if index < len(node.inputs) else None
