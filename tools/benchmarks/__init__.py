@@ -1,0 +1,1 @@
+"""Benchmarks against ONNX Runtime and onnx2tf, both sides in one run; `tools/bench` starts them."""

@@ -1,0 +1,67 @@
+"""Conversion time against onnx2tf's: imports and checks left out on both sides."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.benchmarks.environments import ROOT, python
+
+_OURS = """
+import json, sys, time
+import graphrewrite.api
+from graphrewrite.pipeline import known_passes
+from graphrewrite.registry import rows
+import graphrewrite.targets.tflite.target, graphrewrite.targets.tflite.emit, graphrewrite.targets.tflite.validate
+import graphrewrite.targets.tflite.builder
+known_passes(), rows()
+started = time.perf_counter()
+result = graphrewrite.api.run(sys.argv[1], "tflite", output=sys.argv[2], check=False)
+print(json.dumps({"seconds": time.perf_counter() - started}))
+"""
+
+_ONNX2TF = """
+import json, sys, time
+import onnx2tf
+started = time.perf_counter()
+onnx2tf.convert(input_onnx_file_path=sys.argv[1], output_folder_path=sys.argv[2], non_verbose=True)
+print(json.dumps({"seconds": time.perf_counter() - started}))
+"""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Seconds in the converter proper, and the float32 file; None where it failed."""
+
+    seconds: float | None
+    file: Path | None
+    error: str = ""
+
+
+def convert_with_onnx2tf(model: Path, work: Path) -> Converted:
+    """onnx2tf 2.6.9 on a copy of the model (it rewrites its input in place)."""
+    work.mkdir(parents=True, exist_ok=True)
+    copy = work / model.name
+    shutil.copyfile(model, copy)
+    seconds, error = _run([str(python("onnx2tf")), "-c", _ONNX2TF, str(copy), str(work)])
+    files = sorted(work.glob("*_float32.tflite"))
+    return Converted(seconds, files[0] if files else None, error)
+
+
+def convert_with_graphrewrite(model: Path, output: Path) -> Converted:
+    """This converter, in a fresh process."""
+    seconds, error = _run([sys.executable, "-c", _OURS, str(model), str(output)])
+    return Converted(seconds, output if output.exists() else None, error)
+
+
+def _run(command: list[str]) -> tuple[float | None, str]:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"seconds"')]
+    if lines:
+        return float(json.loads(lines[-1])["seconds"]), ""
+    tail = (done.stderr or done.stdout).strip().splitlines()
+    return None, tail[-1] if tail else f"exit {done.returncode}"
