@@ -43,7 +43,9 @@ def check_op(
     graph = lowered(proto, passes)
     session = create_session(ir.to_runnable_proto(graph))
     names = [item.name for item in session.get_outputs()]
-    _compare("lowered graph in ONNX Runtime", wanted, dict(zip(names, session.run(names, dict(feeds)))), rtol, atol)
+    _compare(
+        "lowered graph in ONNX Runtime", wanted, dict(zip(names, session.run(names, dict(feeds)))), rtol, atol
+    )
     if runtime:
         from graphrewrite.targets.tflite.emit import write
         from graphrewrite.targets.tflite.runtime import runner
@@ -57,7 +59,9 @@ def check_op(
     return graph
 
 
-def _compare(what: str, wanted: Mapping[str, Array], found: Mapping[str, Array], rtol: float, atol: float) -> None:
+def _compare(
+    what: str, wanted: Mapping[str, Array], found: Mapping[str, Array], rtol: float, atol: float
+) -> None:
     assert list(wanted) == list(found), f"{what}: outputs {list(found)} where {list(wanted)} are wanted"
     for name, array in wanted.items():
         got = found[name]

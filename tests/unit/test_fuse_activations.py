@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from graphrewrite.pipeline import histogram
 from op_check import check_op
 

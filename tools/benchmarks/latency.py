@@ -67,7 +67,7 @@ def litert_timer(path: Path, feeds: Feeds) -> Callable[[int], float]:
     described = runner.describe(path)["inputs"]
     by_name = dict(feeds)
     fed = {}
-    for (name, (shape, _)), (key, array) in zip(described.items(), by_name.items(), strict=True):
+    for (name, (shape, _)), (key, _) in zip(described.items(), by_name.items(), strict=True):
         found = by_name.get(name, by_name[key])
         fed[name] = found if list(found.shape) == shape or found.ndim != 4 else np.moveaxis(found, 1, -1)
     runner.benchmark(path, fed, warmup=2, runs=1)

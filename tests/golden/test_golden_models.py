@@ -1,0 +1,54 @@
+"""Every golden model, both exporters, against PyTorch's own outputs: converted, loaded in LiteRT, compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphrewrite
+from graphrewrite.numeric.metrics import FP32, compare
+from graphrewrite.targets.tflite.runtime import runner
+
+FOLDER = Path(__file__).resolve().parent / "models"
+INDEX: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text())
+CASES = [(name, exporter) for name, entry in INDEX.items() for exporter in entry["exporters"]]
+
+
+def samples_of(name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """PyTorch's inputs and outputs, by sample."""
+    archive = np.load(FOLDER / f"{name}.npz")
+    found: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+    for key in archive.files:
+        sample, kind, value = key.split(".", 2)
+        found.setdefault(int(sample[6:]), ({}, {}))[kind == "output"][value] = archive[key]
+    return [found[index] for index in sorted(found)]
+
+
+def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> dict[str, Any]:
+    """The report, after PyTorch's outputs were met with XNNPACK and without."""
+    samples = samples_of(name)
+    result = graphrewrite.run(
+        FOLDER / f"{name}.{exporter}.onnx",
+        "tflite",
+        passes,
+        folder / "model.tflite",
+        samples=[inputs for inputs, _ in samples],
+        debug=True,
+    )
+    for inputs, outputs in samples:
+        for xnnpack in (True, False):
+            found = runner.run(folder / "model.tflite", inputs, xnnpack=xnnpack).outputs
+            assert list(found) == [item["name"] for item in result.report["outputs"]]
+            for output, wanted in outputs.items():
+                item = compare(output, wanted, found[output], FP32)
+                assert item.passed, f"{name}.{exporter} '{output}' {xnnpack=}: {item.problem}"
+    return result.report
+
+
+@pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
+def test_meets_pytorch(name: str, exporter: str, tmp_path: Path) -> None:
+    convert_and_compare(name, exporter, INDEX[name]["passes"], tmp_path)
