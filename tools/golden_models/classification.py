@@ -542,7 +542,7 @@ def _entry(
         return (batch, 3, side, side)
 
     def build(is_full: bool) -> nn.Module:
-        sample = normal(*shape(is_full, 2 if is_full else 8), seed=7)
+        sample = normal(*shape(is_full, 8), seed=7)
         return trained_looking(full if is_full else small, 1, sample)
 
     def inputs(is_full: bool) -> list[dict[str, torch.Tensor]]:

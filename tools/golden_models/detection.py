@@ -254,7 +254,7 @@ def _entry(
     def build(is_full: bool) -> nn.Module:
         side = full_size if is_full else size
         return trained_looking(
-            full if is_full else small, 14, normal(2 if is_full else 16, 3, side, side, seed=7)
+            full if is_full else small, 14, normal(8 if is_full else 16, 3, side, side, seed=7)
         )
 
     def inputs(is_full: bool) -> list[dict[str, torch.Tensor]]:
