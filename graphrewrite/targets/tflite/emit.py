@@ -38,6 +38,10 @@ from graphrewrite.targets.tflite.weights import write_tensor
 INLINE_LIMIT = 1_900_000_000
 """Above this many bytes of weights, they lie behind the FlatBuffer instead of in it."""
 
+SMALL = 4096
+"""Constants up to this many bytes stay in the FlatBuffer even then: shape operands are read by tools
+that never look at weights, and LiteRT takes an offset buffer of 1 byte for an empty one."""
+
 ALIGNMENT = 16
 """Of the first byte of each constant, as TFLite's kernels and `force_align` in the schema ask."""
 
@@ -123,16 +127,16 @@ def write(
     path = Path(path)
     plan = plan_model(model.graph)
     behind = sum(plan.sizes) > inline_limit
-    metadata, positions = _Encoder(plan, signature, behind).run()
+    metadata, places = _Encoder(plan, signature, SMALL if behind else None).run()
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(metadata)
         end = len(metadata)
-        for value, size, position in zip(plan.constants, plan.sizes, positions, strict=True):
-            prefix = b"" if behind and size else UINT32.pack(size)
-            file.write(bytes(position - end - len(prefix)) + prefix)
+        for place in places:
+            file.write(bytes(place.position - end - len(place.prefix)) + place.prefix)
+            value, size = plan.constants[place.constant], plan.sizes[place.constant]
             assert value.const_value is not None
             write_tensor(value.const_value, file)
-            end = position + size
+            end = place.position + size
             if file.tell() != end:
                 raise InternalError(f"the constant '{value.name}' is not {size} bytes long")
         file.flush()
@@ -173,17 +177,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-class _Encoder:
-    """Turns a plan into the metadata bytes and the file positions of the constants."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a constant goes: its number in the plan, its first byte, and what precedes that byte."""
 
-    def __init__(self, plan: Plan, signature: str, behind: bool) -> None:
+    constant: int
+    position: int
+    prefix: bytes
+
+
+class _Encoder:
+    """Turns a plan into the metadata bytes and the places of the constants, in file order.
+
+    `inline` is the size up to which constants are FlatBuffer vectors, None for all of them.
+    """
+
+    def __init__(self, plan: Plan, signature: str, inline: int | None) -> None:
         self.plan = plan
         self.signature = signature
-        self.behind = behind
+        self.inline = [inline is None or size <= inline for size in plan.sizes]
         self.writer = ForwardWriter(b"TFL3")
         self.options: dict[object, tuple[OptionsTable | None, bytes]] = {}
 
-    def run(self) -> tuple[bytearray, Sequence[int]]:
+    def run(self) -> tuple[bytearray, Sequence[_Place]]:
         writer, plan = self.writer, self.plan
         root = writer.table(_MODEL, [3, 0, 0, 0, 0, 0])
         at = {slot: root + place for slot, place in _MODEL.places.items()}
@@ -198,8 +214,8 @@ class _Encoder:
         (element,) = writer.vector_of(at[7], 1)
         writer.point(element, self._signature())
         buffers = self._buffers(at[4])
-        positions = self._place_constants(buffers, writer.place_shared())
-        return writer.finish(root), positions
+        places = self._place_constants(buffers, writer.place_shared())
+        return writer.finish(root), places
 
     def _subgraph(self, subgraph: SubgraphPlan) -> int:
         writer = self.writer
@@ -273,7 +289,7 @@ class _Encoder:
                 content = bytes(builder.Output())
             elif values:
                 raise SchemaError(f"{node.op_type} has no options, but attributes {', '.join(values)}")
-        except (SchemaError, TypeError, flatbuffers.number_types.Error) as error:
+        except (SchemaError, TypeError, struct.error) as error:
             raise InternalError(f"{node.op_type} '{node.name}': {error}") from error
         self.options[key] = table, content
         return table, content
@@ -297,24 +313,25 @@ class _Encoder:
         elements = writer.vector_of(field, 1 + len(self.plan.constants))
         writer.point(elements[0], writer.table(_BUFFER_NONE, []))  # buffer 0: tensors without content
         positions = []
-        for element, size in zip(elements[1:], self.plan.sizes, strict=True):
-            inline = not self.behind or not size
+        for element, inline in zip(elements[1:], self.inline, strict=True):
             shape = _BUFFER_INLINE if inline else _BUFFER_BEHIND
             positions.append(writer.table(shape, [0] if inline else [0, 0]))
             writer.point(element, positions[-1])
         return positions
 
-    def _place_constants(self, buffers: Sequence[int], end: int) -> Sequence[int]:
-        """Lay out the constants from `end` on; returns the position of each one's first byte."""
-        writer, positions, cursor = self.writer, [], end
-        for buffer, size in zip(buffers, self.plan.sizes, strict=True):
-            prefix = 0 if self.behind and size else UINT32.size
-            position = -(-(cursor + prefix) // ALIGNMENT) * ALIGNMENT
-            if prefix:
-                writer.point(buffer + _BUFFER_INLINE.places[0], position - prefix)
+    def _place_constants(self, buffers: Sequence[int], end: int) -> Sequence[_Place]:
+        """Lay out the constants from `end` on, those in the FlatBuffer first."""
+        writer, places, cursor = self.writer, [], end
+        order = sorted(range(len(buffers)), key=lambda constant: not self.inline[constant])
+        for constant in order:
+            buffer, size, inline = buffers[constant], self.plan.sizes[constant], self.inline[constant]
+            prefix = UINT32.pack(size) if inline else b""
+            position = -(-(cursor + len(prefix)) // ALIGNMENT) * ALIGNMENT
+            if inline:
+                writer.point(buffer + _BUFFER_INLINE.places[0], position - len(prefix))
             else:
                 for slot, number in ((1, position), (2, size)):
                     struct.pack_into("<Q", writer.data, buffer + _BUFFER_BEHIND.places[slot], number)
-            positions.append(position)
+            places.append(_Place(constant, position, prefix))
             cursor = position + size
-        return positions
+        return places

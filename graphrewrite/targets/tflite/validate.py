@@ -61,9 +61,10 @@ def validate(path: str | os.PathLike[str], *, runner: LiteRTRunner | None = None
         findings += _indices(file, subgraph)
     if findings:
         return findings  # with indices out of range, the checks below have nothing to stand on
+    findings += _alignment(file)
     for subgraph in file.subgraphs:
         findings += _subgraph(file, subgraph)
-    if runner is not None and not findings:
+    if runner is not None and all(finding.check == "alignment" for finding in findings):
         findings += _prepared_shapes(file.subgraphs[0], path, runner)
     return findings
 
@@ -99,8 +100,13 @@ def _buffers(file: FileRecord) -> _Faults:
             continue
         if buffer.position + buffer.size > file.size:
             yield Finding("buffer", f"buffer {number}", "it reaches beyond the end of the file")
-        if buffer.size and buffer.position % ALIGNMENT:
-            yield Finding("buffer", f"buffer {number}", f"its content is not aligned to {ALIGNMENT} bytes")
+
+
+def _alignment(file: FileRecord) -> _Faults:
+    for number, buffer in enumerate(file.buffers):
+        if buffer.size and buffer.position is not None and buffer.position % ALIGNMENT:
+            message = f"its content lies at {buffer.position}, which is no multiple of {ALIGNMENT}"
+            yield Finding("alignment", f"buffer {number}", message)
 
 
 def _signatures(file: FileRecord) -> _Faults:
