@@ -85,6 +85,8 @@ def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: i
         raise InternalError(
             f"expanding {node.op_type} '{source_name(node)}' goes in circles: {node_line(node)}"
         )
+    if node.op_type != "Identity" and _fold(node, rewriter):
+        return
     row = rows().get(node.op_type) or OpRow(node.op_type)
     view = OpNode(node)
     refused: Refusal | None = None
@@ -103,6 +105,16 @@ def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: i
     if row.expansion is None and _inline_function(node, rewriter):
         return
     raise refused or _no_row(node)
+
+
+def _fold(node: Node, rewriter: Rewriter) -> bool:
+    """Bodies of expanded ops hold chains of constants (Shape, Range, Where, ...) that only now are known to be constant."""
+    with rewriter.rewrite(f"fold-{node.op_type}", node):
+        values = rewriter.fold(node)
+        if values is None:
+            return False
+        rewriter.replace(node, values)
+    return True
 
 
 def _try(node: Node, rewriter: Rewriter, rewrite: Rewrite, view: OpNode, make: Any) -> Refusal | None:

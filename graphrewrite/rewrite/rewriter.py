@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from graphrewrite.ir import (
     Attr,
     AttributeType,
     Graph,
+    Layout,
     Model,
     Node,
     Tensor,
@@ -24,11 +26,15 @@ from graphrewrite.ir import (
     infer_node,
     is_constant,
     is_pure,
+    layout,
     node_line,
     origin,
+    quant,
+    set_layout,
     set_origin,
     source_name,
 )
+from graphrewrite.ir.facets import QUANT
 from graphrewrite.ir.infer import ShapeConflict, refine
 from graphrewrite.ir.shapes import dims
 from graphrewrite.rewrite.events import Listener, RewriteRecord
@@ -175,6 +181,10 @@ class Rewriter:
         for listener in self.listeners:
             listener.node_added(node)
 
+    def fold(self, node: Node) -> tuple[Value, ...] | None:
+        """Constants equal to the outputs of `node`; None where an input is not constant or the result would be too big."""
+        return self._fold(node, list(node.inputs))
+
     def _fold(self, node: Node, operands: Sequence[Value | None]) -> tuple[Value, ...] | None:
         if (
             not operands
@@ -241,6 +251,8 @@ class Rewriter:
         old.name = self.unique_name(f"{name}/replaced")
         new.name = name
         new.meta.pop(GENERATED, None)
+        if layout(old) is not None:  # it is told against the source's value of that name
+            set_layout(new, layout(old))
 
     def _fit_output(self, old: Value, new: Value) -> Value:
         """A value that can stand as the graph output `old`: named like it, made by a node, in its graph."""
@@ -282,6 +294,58 @@ class Rewriter:
             listener.node_changed(node)
         self.propagate([node])
         self._collect([old])
+
+    def update(self, node: Node, inputs: Mapping[int, Value | None], attributes: Mapping[str, Any]) -> None:
+        """Change several operands and attributes of `node` at once, and infer it only then.
+
+        For changes that are right together but not one by one. An attribute of None is removed.
+        """
+        lost = []
+        for index, value in inputs.items():
+            if index >= len(node.inputs):
+                node.resize_inputs(index + 1)
+            lost.append(node.inputs[index])
+            node.replace_input_with(index, value)
+        for name, content in attributes.items():
+            if content is None:
+                node.attributes.pop(name, None)
+            else:
+                node.attributes[name] = _attribute(name, content)
+        for listener in self.listeners:
+            listener.node_changed(node)
+        self.propagate([node])
+        self._collect(lost)
+
+    def store_permuted(self, value: Value, perm: tuple[int, ...]) -> None:
+        """Say that `value` is stored with dimension i taken from its dimension `perm[i]` from now on.
+
+        Its shape and facets follow; that its producer and its readers do is for the caller to see to, before anything is
+        inferred again.
+        """
+        if value.shape is not None:
+            value.shape = onnx_ir.Shape([value.shape[axis] for axis in perm])
+        known = layout(value)
+        order = known.perm if known is not None else tuple(range(len(perm)))
+        set_layout(value, Layout(tuple(order[axis] for axis in perm)))
+        facet = quant(value)
+        if facet is not None and facet.scale.size > 1:
+            value.meta[QUANT] = dataclasses.replace(facet, axis=perm.index(facet.axis))
+        producer = value.producer()
+        for listener in self.listeners:
+            if producer is not None:
+                listener.node_changed(producer)
+
+    def give_output(self, old: Value, new: Value) -> None:
+        """Make `new` the graph output that `old` is; it takes the name, and other readers of `old` stay as they are."""
+        graph = old.graph
+        if graph is None:
+            raise InternalError(f"'{old.name}' is the output of no graph")
+        facet = layout(new)
+        self._take_name(old, new)
+        set_layout(new, facet)
+        for index, value in enumerate(graph.outputs):
+            if value is old:
+                graph.outputs[index] = new
 
     def set_attribute(self, node: Node, name: str, content: Any) -> None:
         """Set an attribute, or remove it with None."""

@@ -35,7 +35,9 @@ _WIDER: dict[DataType, tuple[DataType, ...]] = {
     DataType.INT8: (DataType.INT32, DataType.INT64, DataType.FLOAT),
     DataType.UINT8: (DataType.INT32, DataType.INT64, DataType.FLOAT),
     DataType.INT16: (DataType.INT32, DataType.INT64, DataType.FLOAT),
+    DataType.UINT16: (DataType.INT32, DataType.INT64, DataType.FLOAT),
     DataType.INT32: (DataType.INT64,),
+    DataType.UINT32: (DataType.INT64,),
     DataType.FLOAT16: (DataType.FLOAT,),
 }
 """Types that hold every value of the key exactly, best first. int32 and int64 fit in no float32."""

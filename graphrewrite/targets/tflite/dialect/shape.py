@@ -28,7 +28,8 @@ def transpose(node: Node, body: BodyBuilder) -> Sequence[str]:
 
 @define("EXPAND_DIMS", data=(0,))
 def expand_dims(node: Node, body: BodyBuilder) -> Sequence[str]:
-    axis = body.op("Reshape", body.int64(1), body.const([1]))
+    known = constant_ints(node.inputs[1])  # a folded constant, so that the rank can be inferred
+    axis = body.const(known) if known is not None else body.op("Reshape", body.int64(1), body.const([1]))
     return [body.op("Unsqueeze", body.inputs[0], axis)]
 
 
@@ -98,13 +99,16 @@ def slice_(node: Node, body: BodyBuilder) -> Sequence[str]:
 def strided_slice(node: Node, body: BodyBuilder) -> Sequence[str]:
     """Masks: a set bit of begin_mask/end_mask means "from the start/to the end" of that dimension."""
     count = rank(node.inputs[0]) or 0
-    strides = constant_ints(node.inputs[3]) or [1] * count
+    strides = constant_ints(node.inputs[3])
     begin_mask = node.attributes.get_int("begin_mask", 0)
     end_mask = node.attributes.get_int("end_mask", 0)
     shrink = node.attributes.get_int("shrink_axis_mask", 0)
     extreme = np.iinfo(np.int64)
-    open_begin = [extreme.max if step < 0 else 0 for step in strides]
-    open_end = [extreme.min + 1 if step < 0 else extreme.max for step in strides]
+    if strides is None and begin_mask | end_mask | shrink:
+        raise NotImplementedError("STRIDED_SLICE with run-time strides and masks; no lowering writes it")
+    steps = [1] * count if strides is None else strides
+    open_begin = [extreme.max if step < 0 else 0 for step in steps]
+    open_end = [extreme.min + 1 if step < 0 else extreme.max for step in steps]
     begins, ends = constant_ints(node.inputs[1]), constant_ints(node.inputs[2])
     if begins is not None and ends is not None:
         begin = body.const([open_begin[i] if begin_mask >> i & 1 else b for i, b in enumerate(begins)])
@@ -118,13 +122,14 @@ def strided_slice(node: Node, body: BodyBuilder) -> Sequence[str]:
                     for i, (b, e) in enumerate(zip(begins, ends, strict=True))
                 ]
             )
-    else:
+    elif begin_mask | end_mask:
         pick_begin = body.const([bool(begin_mask >> i & 1) for i in range(count)], np.bool_)
         pick_end = body.const([bool(end_mask >> i & 1) for i in range(count)], np.bool_)
         begin = body.op("Where", pick_begin, body.const(open_begin), body.int64(1))
         end = body.op("Where", pick_end, body.const(open_end), body.int64(2))
-    axes, steps = body.const(list(range(count))), body.const(strides)
-    out = body.op("Slice", body.inputs[0], begin, end, axes, steps)
+    else:
+        begin, end = body.int64(1), body.int64(2)
+    out = body.op("Slice", body.inputs[0], begin, end, body.const(list(range(count))), body.int64(3))
     dropped = [i for i in range(count) if shrink >> i & 1]
     return [body.op("Squeeze", out, body.const(dropped)) if dropped else out]
 
