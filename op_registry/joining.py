@@ -1,0 +1,155 @@
+"""Making bigger and smaller tensors of whole ones: Concat, Split, Expand, Tile, ConstantOfShape, Range, EyeLike."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrewrite.ir import DataType, Value, dims, static_dims
+from graphrewrite.registry import OpNode, lowering
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+_CONCAT_RANK = 6
+_SPLIT_RANK = 6
+
+
+@lowering("tflite", "Concat")
+def concat(node: OpNode, t: TFLite) -> Value:
+    axis = node.axis()
+    parts = [value for value in node.inputs if value is not None]
+    filled = [value for value in parts if (dims(value) or (None,) * (axis + 1))[axis] != 0] or parts[:1]
+    if len(filled) == 1:
+        return filled[0]
+    if node.rank() <= _CONCAT_RANK:
+        return t.op("CONCATENATION", *filled, axis=axis)
+    result = node.output_dims()
+    if result is None or not all(isinstance(dim, int) for dim in result):
+        node.refuse(
+            f"TFLite joins tensors of rank {_CONCAT_RANK} at most", "fix the input shapes with --shape"
+        )
+    sizes = [dim for dim in result if isinstance(dim, int)]
+    flat = [t.reshape(value, [math.prod(sizes[:axis]), -1]) for value in filled]
+    return t.reshape(t.op("CONCATENATION", *flat, axis=1), sizes)
+
+
+@lowering("tflite", "Split")
+def split(node: OpNode, t: TFLite) -> list[Value]:
+    x, axis, count = node.input(0), node.axis(), len(node.outputs)
+    total, sizes = node.dims()[axis], node.ints(1)
+    if node.has(1) and sizes is None:
+        return list(t.ops("SPLIT_V", x, t.cast(node.input(1), DataType.INT32), t.i32(axis), outputs=count))
+    if sizes is None:
+        if not isinstance(total, int):
+            return list(t.ops("SPLIT_V", x, _chunks(t, x, axis, count), t.i32(axis), outputs=count))
+        chunk = -(-total // count)
+        sizes = [max(min(chunk, total - index * chunk), 0) for index in range(count)]
+    if count == 1:
+        return [x]
+    if len(set(sizes)) == 1 and node.rank() <= _SPLIT_RANK and sizes[0]:
+        return list(t.ops("SPLIT", t.i32(axis), x, outputs=count))
+    return list(t.ops("SPLIT_V", x, t.i32(sizes), t.i32(axis), outputs=count))
+
+
+def _chunks(t: TFLite, x: Value, axis: int, count: int) -> Value:
+    """Sizes of `count` equal parts of a run-time dimension, the last one smaller where it does not divide."""
+    total = t.op("SLICE", t.shape_of(x), t.i32([axis]), t.i32([1]))
+    chunk = t.op("FLOOR_DIV", t.op("ADD", total, t.i32([count - 1])), t.i32([count]))
+    before = t.op("MUL", chunk, t.i32(list(range(count))))
+    left = t.op("SUB", total, before)
+    return t.op("MAXIMUM", t.op("MINIMUM", chunk, left), t.i32([0]))
+
+
+@lowering("tflite", "Expand")
+def expand(node: OpNode, t: TFLite) -> Value:
+    x, known = node.input(0), node.output_dims()
+    if known is not None and all(isinstance(dim, int) for dim in known):
+        if static_dims(x) == known:
+            return x
+        return t.op("BROADCAST_TO", x, t.i32([dim for dim in known if isinstance(dim, int)]))
+    length = node.dims(1)[0]
+    if not isinstance(length, int):
+        node.refuse("the rank of its result is known only at run time", "export with a shape of fixed length")
+    own, target = t.shape_of(x), t.cast(node.input(1), DataType.INT32)
+    rank = node.rank()
+    if rank < length:
+        own = (
+            t.op("CONCATENATION", t.i32([1] * (length - rank)), own, axis=0) if rank else t.i32([1] * length)
+        )
+    elif length < rank:
+        target = t.op("CONCATENATION", t.i32([1] * (rank - length)), target, axis=0)
+    return t.op("BROADCAST_TO", x, t.op("BROADCAST_ARGS", own, target))
+
+
+@lowering("tflite", "Tile")
+def tile(node: OpNode, t: TFLite) -> Value:
+    x, repeats = node.input(0), node.ints(1)
+    if repeats is not None and all(count == 1 for count in repeats):
+        return x
+    return t.op("TILE", x, t.cast(node.input(1), DataType.INT32))
+
+
+@lowering("tflite", "ConstantOfShape")
+def constant_of_shape(node: OpNode, t: TFLite) -> Value:
+    given = node.attr("value")
+    fill = np.float32(0) if given is None else given.numpy().reshape(())
+    known = node.output_dims()
+    shape = node.input(0)
+    if known is not None and all(isinstance(dim, int) for dim in known):
+        sizes = t.i32([dim for dim in known if isinstance(dim, int)])
+    else:
+        sizes = t.cast(shape, DataType.INT32)
+    return t.op("FILL", sizes, t.rewriter.constant(fill))
+
+
+@lowering("tflite", "Range")
+def range_(node: OpNode, t: TFLite) -> Value:
+    start, limit, delta = (t.reshape(node.input(index), []) for index in range(3))
+    return t.op("RANGE", start, limit, delta)
+
+
+def _run_time_size(t: TFLite, x: Value, axis: int) -> Value:
+    return t.reshape(t.op("SLICE", t.shape_of(x), t.i32([axis]), t.i32([1])), [])
+
+
+def _offsets(node: OpNode, t: TFLite, rows_axis: int, columns_axis: int) -> Value:
+    """column - row for each element of the last two dimensions, int32 [rows, columns]."""
+    known = node.dims()
+    rows, columns = known[rows_axis], known[columns_axis]
+    if isinstance(rows, int) and isinstance(columns, int):
+        return t.const(np.arange(columns)[None, :] - np.arange(rows)[:, None], DataType.INT32)
+    x = node.input(0)
+    lines = [
+        t.op("RANGE", t.i32(0), _run_time_size(t, x, axis), t.i32(1)) for axis in (rows_axis, columns_axis)
+    ]
+    return t.op("SUB", t.reshape(lines[1], [1, -1]), t.reshape(lines[0], [-1, 1]))
+
+
+@lowering("tflite", "EyeLike")
+def eye_like(node: OpNode, t: TFLite) -> Value:
+    dtype = DataType(node.attr("dtype") or node.dtype())
+    known = node.dims()
+    offset = node.attr("k")
+    if all(isinstance(dim, int) for dim in known):
+        rows, columns = (dim for dim in known if isinstance(dim, int))
+        return t.const(np.eye(rows, columns, offset), dtype)
+    return t.cast(t.op("EQUAL", _offsets(node, t, 0, 1), t.i32(offset)), dtype)
+
+
+@lowering("tflite", "Trilu")
+def trilu(node: OpNode, t: TFLite) -> Value:
+    x, rank = node.input(0), node.rank()
+    diagonal = node.ints(1) if node.has(1) else [0]
+    bound = t.i32(diagonal[0]) if diagonal else t.reshape(t.cast(node.input(1), DataType.INT32), [])
+    offsets = _offsets(node, t, rank - 2, rank - 1)
+    static = static_dims(offsets)
+    if diagonal and offsets.const_value is not None and static is not None:
+        content = offsets.const_value.numpy()
+        mask = content >= diagonal[0] if node.attr("upper") else content <= diagonal[0]
+        keep = t.rewriter.constant(mask)
+    else:
+        keep = t.op("GREATER_EQUAL" if node.attr("upper") else "LESS_EQUAL", offsets, bound)
+    return t.op("SELECT_V2", keep, x, t.like(0, x))
