@@ -1,0 +1,144 @@
+"""Conv."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrewrite.ir import Value, dims, static_dims
+from graphrewrite.registry import OpNode, lowering
+
+from .views import crop, dim_value, insert_axis, product, remove_axis, reshape_to, strided_slice
+from .window import Axis, frame, pad_front, window_axes
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+
+@lowering("tflite", "Conv", note="at most three spatial dimensions")
+def conv(node: OpNode, t: TFLite) -> Value:
+    """One spatial dimension is computed as two; grouped three-dimensional ones as a sum over the depth of the kernel."""
+    count = node.rank(0) - 2
+    x, w = node.input(0), node.input(1)
+    if not 1 <= count <= 3:
+        node.refuse(
+            f"TFLite's convolutions have at most three spatial dimensions, this one has {count}",
+            "split the convolution over the surplus dimensions before conversion",
+        )
+    kernel = kernel_shape(node, count)
+    if node.has(2):
+        bias = node.input(2)
+    else:
+        out = node.dims(1)[0]
+        if not isinstance(out, int):
+            node.refuse("the number of output channels is known only at run time", "fix it with --shape")
+        bias = t.like([0] * out, x)
+    x = t.to_last(x)
+    x, axes = window_axes(node, t, x, kernel)
+    if count == 1:
+        x, w, axes = insert_axis(t, x, 1), insert_axis(t, w, 2), [_UNIT, *axes]
+        return t.to_first(remove_axis(t, conv_2d(node, t, x, w, bias, node.attr("group", 1), axes), 1))
+    if count == 2:
+        return t.to_first(conv_2d(node, t, x, w, bias, node.attr("group", 1), axes))
+    return t.to_first(_conv_3d(node, t, x, w, bias, axes))
+
+
+_UNIT = Axis(1, 1, 1, 1, 0, 0, 1)
+
+
+def kernel_shape(node: OpNode, count: int) -> list[int]:
+    """Taps along each of `count` spatial axes, from the attribute or the weights."""
+    given = node.attr("kernel_shape")
+    known = [dim for dim in node.dims(1)[2:] if isinstance(dim, int)]
+    kernel = list(given) if given else known
+    if len(kernel) != count:
+        node.refuse("the kernel's size is known only at run time", "set kernel_shape")
+    return kernel
+
+
+def conv_2d(node: OpNode, t: TFLite, x: Value, w: Value, bias: Value, group: int, axes: list[Axis]) -> Value:
+    """CONV_2D or DEPTHWISE_CONV_2D of x [N, H, W, C] with w [O, C/group, kh, kw]."""
+    x, padding = frame(t, x, axes)
+    options: dict[str, int | str] = {
+        "padding": padding,
+        "stride_h": axes[0].stride,
+        "stride_w": axes[1].stride,
+        "dilation_h_factor": axes[0].dilation,
+        "dilation_w_factor": axes[1].dilation,
+        "fused_activation_function": "NONE",
+    }
+    out, per_group = (dims(w) or (None, None))[:2]
+    if group > 1 and per_group == 1 and isinstance(out, int):
+        return t.op(
+            "DEPTHWISE_CONV_2D",
+            x,
+            t.transpose(w, [1, 2, 3, 0]),
+            bias,
+            depth_multiplier=out // group,
+            **options,
+        )
+    if group > 1 and not isinstance((dims(x) or (None,) * 4)[3], int):
+        node.refuse(
+            "a grouped convolution's number of channels is known only at run time", "fix it with --shape"
+        )
+    return t.op("CONV_2D", x, t.transpose(w, [0, 2, 3, 1]), bias, **options)
+
+
+def _conv_3d(node: OpNode, t: TFLite, x: Value, w: Value, bias: Value, axes: list[Axis]) -> Value:
+    """x [N, D, H, W, C], w [O, C/group, kd, kh, kw]."""
+    group = node.attr("group", 1)
+    if group > 1:
+        return sum_over_depth(node, t, x, w, bias, group, axes)
+    x, padding = frame(t, x, axes)
+    depth, height, width = axes
+    return t.op(
+        "CONV_3D",
+        x,
+        t.transpose(w, [2, 3, 4, 1, 0]),
+        bias,
+        padding=padding,
+        stride_d=depth.stride,
+        stride_h=height.stride,
+        stride_w=width.stride,
+        dilation_d_factor=depth.dilation,
+        dilation_h_factor=height.dilation,
+        dilation_w_factor=width.dilation,
+        fused_activation_function="NONE",
+    )
+
+
+def sum_over_depth(
+    node: OpNode, t: TFLite, x: Value, w: Value, bias: Value, group: int, axes: list[Axis]
+) -> Value:
+    """A grouped three-dimensional convolution: CONV_3D has no groups, CONV_2D has, so one of those per depth of the kernel."""
+    depth, plane = axes[0], axes[1:]
+    x = pad_front(t, x, [depth, *(Axis(a.size, 1, 1, 1, 0, 0, a.size) for a in plane)])
+    zero = t.like(np.zeros(static_dims(bias) or (0,)), x)
+    total: Value | None = None
+    result: list[int | Value] = []
+    for tap in range(depth.taps):
+        start = tap * depth.dilation
+        last = depth.extent - 1 - start
+        piece = crop(t, x, {1: (start, last)})
+        if depth.stride > 1:
+            piece = strided_slice(t, piece, {1: (0, None, depth.stride)})
+        batch, deep = dim_value(t, piece, 0), dim_value(t, piece, 1)
+        sizes = [dim_value(t, piece, axis) for axis in (2, 3, 4)]
+        flat = reshape_to(t, piece, [product(t, batch, deep), *sizes])
+        kernel = remove_axis(t, _take(t, w, tap), 2)
+        part = conv_2d(node, t, flat, kernel, bias if tap == 0 else zero, group, plane)
+        result = [batch, deep, *(dim_value(t, part, axis) for axis in (1, 2, 3))]
+        total = part if total is None else t.op("ADD", total, part, fused_activation_function="NONE")
+    assert total is not None
+    return reshape_to(t, total, result)
+
+
+def _take(t: TFLite, w: Value, tap: int) -> Value:
+    """w[:, :, tap:tap+1] of w [O, I, kd, kh, kw]; constants are cut now."""
+    content = w.const_value
+    if content is not None and w.producer() is None:
+        return t.rewriter.constant(content.numpy()[:, :, tap : tap + 1])
+    size = (dims(w) or ())[2]
+    assert isinstance(size, int)
+    return crop(t, w, {2: (tap, size - 1 - tap)})

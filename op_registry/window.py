@@ -1,0 +1,193 @@
+"""Sliding windows: what pads, strides and dilations mean along one axis, and which of TFLite's two paddings says it.
+
+TFLite knows VALID (no padding) and SAME (as little as makes the output ceil(size / stride), the odd element behind). Everything
+else is an explicit PAD in the channels-last frame before VALID.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphrewrite.ir import Dim, Value, dims, refine
+from graphrewrite.registry import OpNode
+
+from .views import crop
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a convolution or pool, with ONNX's pads resolved.
+
+    `size` and `out` are None where they are known only at run time. `same` is "upper" or "lower" where the pads follow from the
+    size by ONNX's auto_pad rule and the size is unknown; `before` and `after` are then 0.
+    """
+
+    size: int | None
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    out: int | None
+    same: str = ""
+    ceil: bool = False
+
+    @property
+    def extent(self) -> int:
+        """Elements from the first tap to the last."""
+        return (self.taps - 1) * self.dilation + 1
+
+    @property
+    def behind(self) -> int:
+        """Padding that the windows really touch behind the data; for an unknown size what they may touch."""
+        if self.size is None or self.out is None:
+            return self.after + (self.stride - 1 if self.ceil else 0)
+        return max((self.out - 1) * self.stride + self.extent - self.size - self.before, 0)
+
+    def is_valid(self) -> bool:
+        """True where TFLite's VALID gives this axis."""
+        if self.same:
+            return False
+        if self.size is None:
+            return self.before == 0 and self.behind == 0
+        return self.before == 0 and self.out == (self.size - self.extent) // self.stride + 1
+
+    def is_same(self) -> bool:
+        """True where TFLite's SAME gives this axis."""
+        if self.size is None:
+            constant = self.stride == 1 and self.before + self.after == self.extent - 1
+            if self.same:  # ONNX can't say SAME with dilations of an unknown size, so neither could the operator's meaning
+                return self.same == "upper" and self.dilation == 1
+            return constant and self.before == (self.extent - 1) // 2
+        out = -(-self.size // self.stride)
+        total = max((out - 1) * self.stride + self.extent - self.size, 0)
+        return self.out == out and self.before == total // 2
+
+    def counts(self, *, include_pad: bool) -> list[int] | None:
+        """How many taps of each window an average counts: inside the data, or inside data and pads; None for unknown sizes."""
+        if self.size is None or self.out is None:
+            return None
+        low = -self.before if include_pad else 0
+        high = self.size + (self.after if include_pad else 0)
+        starts = [index * self.stride - self.before for index in range(self.out)]
+        return [
+            sum(low <= start + tap * self.dilation < high for tap in range(self.taps)) for start in starts
+        ]
+
+
+def resolve(
+    size: Dim, taps: int, stride: int, dilation: int, before: int, after: int, auto_pad: str, ceil: bool
+) -> Axis:
+    """The axis that ONNX's attributes describe. `before` and `after` must not be negative."""
+    known = size if isinstance(size, int) else None
+    extent = (taps - 1) * dilation + 1
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        if known is None and stride > 1:
+            return Axis(known, taps, stride, dilation, 0, 0, None, auto_pad[5:].lower())
+        out = known if known is None else -(-known // stride)
+        total = extent - 1 if known is None or out is None else max((out - 1) * stride + extent - known, 0)
+        before = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        return Axis(known, taps, stride, dilation, before, total - before, out)
+    if auto_pad == "VALID":
+        before = after = 0
+    if known is None:
+        return Axis(known, taps, stride, dilation, before, after, None, ceil=ceil and stride > 1)
+    span = known + before + after - extent
+    out = (-(-span // stride) if ceil else span // stride) + 1
+    if ceil and (out - 1) * stride >= known + before:
+        out -= 1  # ONNX: a window that would start behind the data and its padding in front is dropped
+    return Axis(known, taps, stride, dilation, before, after, out)
+
+
+def spatial_attributes(node: OpNode, count: int) -> tuple[list[int], list[int], list[int]]:
+    """`strides`, `dilations` and `pads` with ONNX's defaults for `count` spatial axes."""
+    strides = node.attr("strides") or [1] * count
+    dilations = node.attr("dilations") or [1] * count
+    pads = node.attr("pads") or [0] * (2 * count)
+    return list(strides), list(dilations), list(pads)
+
+
+def window_axes(
+    node: OpNode, t: TFLite, x: Value, kernel: Sequence[int], *, ceil: bool = False
+) -> tuple[Value, list[Axis]]:
+    """The axes of `node` over `x` [N, spatial..., C]; negative pads are cut off `x` here."""
+    count = len(kernel)
+    strides, dilations, pads = spatial_attributes(node, count)
+    auto_pad = node.attr("auto_pad", "NOTSET")
+    if auto_pad == "NOTSET" and min(pads, default=0) < 0:
+        cut = {i + 1: (max(-pads[i], 0), max(-pads[i + count], 0)) for i in range(count)}
+        x = crop(t, x, cut)
+        pads = [max(pad, 0) for pad in pads]
+    sizes = (dims(x) or (None,) * (count + 2))[1 : count + 1]
+    axes = [
+        resolve(sizes[i], kernel[i], strides[i], dilations[i], pads[i], pads[i + count], auto_pad, ceil)
+        for i in range(count)
+    ]
+    for axis in axes:
+        if axis.out is not None and axis.out < 1 and axis.size:
+            node.refuse(
+                f"the window of {axis.extent} does not fit into {axis.size} + {axis.before} + {axis.after} elements"
+            )
+        if axis.ceil and axis.after + axis.stride - 1 >= axis.extent:
+            node.refuse(
+                "whether ceil_mode drops the last window depends on a size that is known only at run time",
+                "fix the size with --shape",
+            )
+    return x, axes
+
+
+def frame(t: TFLite, x: Value, axes: Sequence[Axis], fill: float | int = 0) -> tuple[Value, str]:
+    """`x` [N, spatial..., C] padded as far as TFLite's own padding can't, and that padding's name."""
+    if all(axis.is_valid() for axis in axes):
+        return x, "VALID"
+    if all(axis.is_same() for axis in axes):
+        return x, "SAME"
+    return pad_front(t, x, axes, fill), "VALID"
+
+
+def pad_front(t: TFLite, x: Value, axes: Sequence[Axis], fill: float | int = 0) -> Value:
+    """`x` [N, spatial..., C] with all padding written out."""
+    pads = [[0, 0], *([axis.before, axis.behind] for axis in axes), [0, 0]]
+    if any(axis.same for axis in axes):
+        amount = _run_time_pads(t, x, axes, pads)
+    elif any(before or after for before, after in pads):
+        amount = t.i32(pads)
+    else:
+        return x
+    padded = t.op("PAD", x, amount) if fill == 0 else t.op("PADV2", x, amount, t.like(fill, x))
+    known = dims(x)
+    if known is not None:  # a run-time amount hides even the dimensions that are not padded
+        refine(padded, None, (known[0], *(None for _ in axes), known[-1]))
+    return padded
+
+
+def _run_time_pads(t: TFLite, x: Value, axes: Sequence[Axis], pads: list[list[int]]) -> Value:
+    """[rank, 2] paddings by ONNX's auto_pad rule for sizes that are known only at run time."""
+    shape = t.shape_of(x)
+    rows: list[Value] = []
+    for index, (before, after) in enumerate(pads):
+        axis = axes[index - 1] if 0 < index <= len(axes) else None
+        if axis is None or not axis.same:
+            rows.append(t.i32([before, after]))
+            continue
+        size = t.op("SLICE", shape, t.i32([index]), t.i32([1]))
+        out = t.op("FLOOR_DIV", t.op("ADD", size, t.i32([axis.stride - 1])), t.i32([axis.stride]))
+        reach = t.op("ADD", t.op("MUL", out, t.i32([axis.stride])), t.i32([axis.extent - axis.stride]))
+        total = t.op("MAXIMUM", t.op("SUB", reach, size), t.i32([0]))
+        less = t.op("FLOOR_DIV", total, t.i32([2]))
+        more = t.op("SUB", total, less)
+        pair = (less, more) if axis.same == "upper" else (more, less)
+        rows.append(t.op("CONCATENATION", *pair, axis=0))
+    return t.reshape(t.op("CONCATENATION", *rows, axis=0), [len(pads), 2])
+
+
+def lowest(dtype: np.dtype[Any]) -> float | int:
+    """What padding of a maximum is filled with."""
+    return float("-inf") if dtype.kind == "f" else int(np.iinfo(dtype).min)
