@@ -218,6 +218,22 @@ def _zero(dtype: DataType | None) -> Array:
     return np.zeros(1, (dtype or DataType.FLOAT).numpy())
 
 
+_COMBINATIONS = {
+    "STABLEHLO_ADD": "add",
+    "STABLEHLO_MULTIPLY": "mul",
+    "STABLEHLO_MAXIMUM": "max",
+    "STABLEHLO_MINIMUM": "min",
+}
+
+
+@define("STABLEHLO_SCATTER", data=(0, 2))
+def stablehlo_scatter(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """data, indices [..., k], updates. Lowerings write the form that is ScatterND: whole slices, leading coordinates."""
+    (combine,) = node.attributes["update_computation"].as_graph()
+    reduction = _COMBINATIONS[combine.op_type]
+    return [body.op("ScatterND", body.inputs[0], body.int64(1), body.inputs[2], reduction=reduction)]
+
+
 @define("REVERSE_V2", data=(0,))
 def reverse(node: Node, body: BodyBuilder) -> Sequence[str]:
     axes = constant_ints(node.inputs[1]) or []
