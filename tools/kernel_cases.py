@@ -6,8 +6,9 @@ choices, that returns the operator's operands, attributes and right answers.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,17 @@ def family(*ops: str, ranked: bool = False, **axes: tuple[str, Sequence[Any]]) -
 
 # No side is 1 and neighbours differ in what they stretch, so that no kernel can merge axes.
 SIDES = (2, 3, 2, 3, 2, 2, 3, 2, 2, 2)
+
+
+@contextlib.contextmanager
+def empty_axis() -> Iterator[None]:
+    """Within the block, cases of rank 2 and more have an axis 1 of size 0."""
+    global SIDES
+    saved, SIDES = SIDES, (2, 0, 2, 3, 2, 2, 3, 2, 2, 2)
+    try:
+        yield
+    finally:
+        SIDES = saved
 
 
 def shape_of(rank: int) -> tuple[int, ...]:

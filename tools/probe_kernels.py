@@ -16,12 +16,17 @@ The JSON is `{op: {"versions": [...], "dtypes": [...], "max_rank": n, ...}}`:
   others (`--verbose` prints LiteRT's words);
 - `max_rank`: the largest rank (up to 10) at which all smaller ones from `min_rank` on are right, for
   float32 or the first accepted dtype; for binary operators, with operands that broadcast;
+- `empty`: what becomes of a tensor with a dimension of size 0: "right", "aborts", ...;
+- `run_time`: those of the operands that are constants in these probes (axes, shapes, weights) which may
+  also be computed at run time, by position;
 - further keys for what has its own axis of choice: `index_dtypes`, `pairs` of CAST, ...
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import pickle
@@ -30,6 +35,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +45,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from graphrewrite.targets.tflite.schema_tables import OPERATOR_CODES, TENSOR_TYPES, options_table
-from tools.kernel_cases import CASES, DTYPES, Case, NotApplicableError
+from tools.kernel_cases import CASES, DTYPES, Case, Family, NotApplicableError, empty_axis
 
 KERNELS_JSON = Path(__file__).parents[1] / "graphrewrite/targets/tflite/kernels.json"
 RESOLVERS = {
@@ -49,6 +55,8 @@ RESOLVERS = {
 MAX_VERSION = 20
 MAX_RANK = 10
 TIMEOUT = 20.0
+M_PERTURB = -6  # mallopt(3)
+FILLS = (0, 0x5A, 0xFE)
 
 
 def build_model(case: Case, version: int) -> bytes:
@@ -121,14 +129,30 @@ def build_model(case: Case, version: int) -> bytes:
     return bytes(builder.Output())
 
 
-def run_model(content: bytes, arrays: list[np.ndarray], resolver: Any) -> list[np.ndarray]:
-    """Load and run in this process; the caller has forked."""
+def run_model(content: bytes, arrays: list[np.ndarray], resolver: Any, fill: int) -> list[np.ndarray]:
+    """Load and run in this process; the caller has forked.
+
+    Fresh memory is filled with `fill` where the C library can: some kernels read what they never
+    wrote (int16 NOT_EQUAL takes a shift from there) and are right by luck otherwise.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_PERTURB, fill)
     interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
-        interpreter.set_tensor(detail["index"], array)
+        if array.size:
+            interpreter.set_tensor(detail["index"], array)
     interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    outputs = []
+    for detail in interpreter.get_output_details():
+        try:
+            outputs.append(interpreter.get_tensor(detail["index"]))
+        except ValueError:  # there is no memory behind an empty tensor
+            detail = interpreter._get_tensor_details(detail["index"], 0)
+            if 0 not in detail["shape"]:
+                raise
+            outputs.append(np.zeros(detail["shape"], detail["dtype"]))
+    return outputs
 
 
 def forked(function: Any, *args: Any) -> Any:
@@ -198,10 +222,12 @@ def probe(case: Case, version: int) -> str | None:
     arrays = [a for i, a in enumerate(case.inputs) if a is not None and i not in case.constants]
     faults = {}
     for name, resolver in RESOLVERS.items():
-        got = forked(run_model, content, arrays, resolver)
-        fault = got if isinstance(got, str) else compare(case, got)
-        if fault:
-            faults[name] = fault
+        for fill in FILLS:
+            got = forked(run_model, content, arrays, resolver, fill)
+            fault = got if isinstance(got, str) else compare(case, got)
+            if fault:
+                faults[name] = fault
+                break
     if not faults:
         return None
     if len(set(faults.values())) == 1 and len(faults) == len(RESOLVERS):
@@ -269,7 +295,28 @@ def probe_operator(op: str, versions: list[int]) -> dict[str, Any]:
         right = [rank for rank in range(MAX_RANK + 1) if result(dtype=base, rank=rank) is None]
         if right:
             entry["min_rank"], entry["max_rank"] = right[0], last_of_run(right)
+        entry["empty"] = probe_empty(family, base, version)
+    case = family(dtype=base)
+    if case.constants:
+        entry["run_time"] = [
+            operand
+            for operand in case.constants
+            if probe(replace(case, constants=[c for c in case.constants if c != operand]), version) is None
+        ]
     return entry
+
+
+def probe_empty(family: Family, dtype: str, version: int) -> str:
+    """How the operator takes a tensor with a dimension of size 0, in the words of `category`."""
+    with empty_axis():
+        try:
+            case = family(dtype=dtype)
+        except (NotApplicableError, ValueError, IndexError):
+            return "not measured"
+        if all(array is None or array.size for array in case.inputs):
+            return "not measured"
+        fault = probe(case, version)
+    return "right" if fault is None else category(fault)
 
 
 def last_of_run(numbers: list[int]) -> int:
@@ -309,7 +356,7 @@ def print_table(table: Mapping[str, Any]) -> None:
         versions = entry["versions"]
         ranks = f"rank {entry['min_rank']}-{entry['max_rank']}" if "max_rank" in entry else ""
         dtypes = " ".join(abbreviate(d) for d in entry["dtypes"]) if "dtypes" in entry else "(not probed)"
-        extra = {k: v for k, v in entry.items() if k.endswith("_dtypes") or k == "pairs"}
+        extra = {k: v for k, v in entry.items() if k.endswith("_dtypes") or k in ("empty", "run_time")}
         print(f"{op:30} v{versions[0]}-{versions[-1]:<3} {dtypes:45} {ranks:10} {extra or ''}")
 
 

@@ -186,6 +186,17 @@ def aborts(model: Any) -> None:
     model.buffers[3] = buffer(np.ones(4, np.int8))
 
 
+def empty_softmax(model: Any) -> None:
+    aborts(model)
+    graph_of(model).operators = [operator(1, "SOFTMAX", [3], [5])]
+    model.operatorCodes[1].builtinCode = model.operatorCodes[1].deprecatedBuiltinCode = OPERATOR_CODES[
+        "SOFTMAX"
+    ]
+    for index in (3, 4, 5):
+        graph_of(model).tensors[index].type = TENSOR_TYPES["FLOAT32"]
+        graph_of(model).tensors[index].shape = [0, 4]
+
+
 def dynamic_signature(model: Any) -> None:
     graph_of(model).tensors[0].shapeSignature = [-1, 4, 5, 3]
 
@@ -223,6 +234,7 @@ def filter_rank(model: Any) -> None:
         (stride, "options"),
         (half_weights, "float16"),
         (aborts, "dtype"),
+        (empty_softmax, "empty"),
     ],
     ids=lambda item: getattr(item, "__name__", item),
 )

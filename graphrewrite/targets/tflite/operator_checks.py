@@ -66,6 +66,8 @@ def _dtype(op: str, inputs: Sequence[TensorRecord | None], outputs: Sequence[Ten
     """No operand dtype that aborts or computes rubbish without quantisation parameters."""
     position = _DATA_OPERAND.get(op, 0)
     data = inputs[position] if position < len(inputs) else None
+    if data is not None and 0 in data.shape and _measured().get(op, {}).get("empty") == "aborts":
+        yield "empty", f"on the empty shape {list(data.shape)} LiteRT aborts the process"
     if data is None or data.quantized or any(tensor.quantized for tensor in outputs):
         return
     outcome = _measured().get(op, {}).get("rejected", {}).get(data.dtype.lower())
