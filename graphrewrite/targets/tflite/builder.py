@@ -192,7 +192,7 @@ class TFLite:
 def _lazy(source: Value | None, result: Array) -> Array | onnx_ir.TensorProtocol:
     """A big folded view is made contiguous only while the file is written: then no second copy of the weights stays."""
     if source is None or result.nbytes < _LAZY_BYTES or result.flags.c_contiguous:
-        return np.ascontiguousarray(result)
+        return np.asarray(result, order="C")  # ascontiguousarray would make rank 0 rank 1
     dtype = DataType.from_numpy(result.dtype)
     return LazyTensor(
         lambda: onnx_ir.Tensor(np.ascontiguousarray(result)), dtype=dtype, shape=Shape(list(result.shape))
