@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value, is_constant, static_dims
+from graphrewrite.ir import DataType, Value, constant_array, is_constant, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ def nd_index(node: OpNode, t: TFLite, batch: int = 0) -> Value:
     else:
         limits = t.like([max(int(size or 0), 1) for size in sizes], index)
     content = node.const(1)
-    if content is None or (content < 0).any():
+    limit = constant_array(limits)
+    if content is not None and limit is not None:
+        index = t.like(np.mod(content, limit), index)
+    elif content is None or (content < 0).any():
         index = t.op("FLOOR_MOD", index, limits)
     if batch == 0:
         return index

@@ -284,6 +284,38 @@ def topk(node: Node, body: BodyBuilder) -> Sequence[str]:
     return [values, body.op("Cast", indices, to=onnx.TensorProto.INT32)]
 
 
+@define("UNIQUE", result="")
+def unique(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """Distinct elements of a vector in order of first occurrence, and for each element which of them it is."""
+    values, _, inverse = body.ops("Unique", body.inputs[0], outputs=3, sorted=0)
+    if node.attributes.get_string("idx_out_type", "INT32") == "INT32":
+        inverse = body.op("Cast", inverse, to=onnx.TensorProto.INT32)
+    return [values, inverse]
+
+
+_SEGMENTS = {
+    "UNSORTED_SEGMENT_SUM": ("add", 0),
+    "UNSORTED_SEGMENT_PROD": ("mul", 1),
+    "UNSORTED_SEGMENT_MAX": ("max", "min"),
+    "UNSORTED_SEGMENT_MIN": ("min", "max"),
+}
+
+
+@define(*_SEGMENTS, data=(0,))
+def unsorted_segment(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """data [n, ...], segment ids [n], number of segments []; segments without elements hold the reduction's neutral element."""
+    reduction, neutral = _SEGMENTS[node.op_type]
+    dtype = (node.inputs[0].dtype if node.inputs[0] is not None else None) or DataType.FLOAT
+    if isinstance(neutral, str):
+        kind = dtype.numpy()
+        neutral = getattr(np.finfo(kind) if dtype.is_floating_point() else np.iinfo(kind), neutral)
+    count = body.op("Reshape", body.int64(2), body.const([1]))
+    row = body.op("Shape", body.inputs[0], start=1)
+    start = body.op("Expand", body.const(neutral, dtype.numpy()), body.op("Concat", count, row, axis=0))
+    index = body.op("Unsqueeze", body.int64(1), body.const([-1]))
+    return [body.op("ScatterND", start, index, body.inputs[0], reduction=reduction)]
+
+
 @define("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", data=(0,))
 def resize(node: Node, body: BodyBuilder) -> Sequence[str]:
     """size [2]. Nearest: asymmetric + floor, or half_pixel/align_corners + round_prefer_ceil (FACTS of the kernels)."""

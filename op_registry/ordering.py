@@ -1,0 +1,121 @@
+"""Sorting and order: TopK, Unique, ReverseSequence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrewrite.ir import DataType, Value, static_dims
+from graphrewrite.registry import Onnx, OpNode, expansion, lowering
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+
+@lowering("tflite", "TopK")
+def top_k(node: OpNode, t: TFLite) -> list[Value]:
+    """TFLite takes the largest of the last axis, ties by lowest index, as ONNX asks."""
+    x, rank, axis = node.input(0), node.rank(), node.axis()
+    order = [*(i for i in range(rank) if i != axis), axis]
+    back = [order.index(i) for i in range(rank)]
+    count = t.reshape(t.cast(node.input(1), DataType.INT32), [])
+    smallest = not node.attr("largest")
+    rows = t.transpose(x, order)
+    if smallest:
+        rows = _reversed_order(t, rows)
+    values, indices = t.ops("TOPK_V2", rows, count, outputs=2)
+    if smallest:
+        values = t.cast(_reversed_order(t, values), node.dtype())
+    return [t.transpose(values, back), t.cast(t.transpose(indices, back), DataType.INT64)]
+
+
+def _reversed_order(t: TFLite, x: Value) -> Value:
+    """An exact map that turns the order around, its own inverse: -x for floats, -1-x for integers (which can't overflow)."""
+    assert x.dtype is not None
+    if x.dtype.is_floating_point():
+        return t.op("NEG", x)
+    wide = x if x.dtype in (DataType.INT32, DataType.INT64) else t.cast(x, DataType.INT32)
+    return t.op("SUB", t.like(-1, wide), wide)
+
+
+@lowering("tflite", "ReverseSequence")
+def reverse_sequence(node: OpNode, t: TFLite) -> Value:
+    return t.op(
+        "REVERSE_SEQUENCE",
+        node.input(0),
+        node.input(1),
+        seq_dim=node.attr("time_axis"),
+        batch_dim=node.attr("batch_axis"),
+    )
+
+
+@lowering("tflite", "Unique", note="of the whole tensor; along an axis only where it has rank 1")
+def unique(node: OpNode, t: TFLite) -> list[Value | None]:
+    """TFLite keeps the order of first occurrence; sorted ones are put in order through TOPK, which has no ties here."""
+    if node.attr("axis") is not None and node.rank() != 1:
+        node.refuse(
+            "TFLite finds unique elements, not unique slices along an axis",
+            "flatten the tensor if its elements are meant, or move this step out of the model",
+        )
+    x = t.reshape(node.input(0), [-1])
+    values, inverse = t.ops("UNIQUE", x, outputs=2, idx_out_type="INT32")
+    count = t.op("SHAPE", values, out_type="INT32")
+    number = t.op("RESHAPE", count, t.i32([]))
+    old_place: Value | None = None
+    if node.attr("sorted"):
+        descending, order = t.ops("TOPK_V2", values, number, outputs=2)
+        values = t.op("REVERSE_V2", descending, t.i32([0]))
+        old_place = t.op("REVERSE_V2", order, t.i32([0]))
+        places = t.op("RANGE", t.i32(0), number, t.i32(1))
+        new_place = t.op("SCATTER_ND", t.reshape(old_place, [-1, 1]), places, count)
+        inverse = t.op("GATHER", new_place, inverse, axis=0)
+    results: list[Value | None] = [values, None, None, None]
+    if node.wants(1):
+        line = t.op("RANGE", t.i32(0), t.op("RESHAPE", t.shape_of(x), t.i32([])), t.i32(1))
+        first = t.op("UNSORTED_SEGMENT_MIN", line, inverse, number)
+        results[1] = t.cast(first, DataType.INT64)
+    if node.wants(2):
+        results[2] = t.cast(inverse, DataType.INT64)
+    if node.wants(3):
+        known = static_dims(x)
+        ones = (
+            t.const(np.ones(known), DataType.INT32)
+            if known is not None
+            else t.op("FILL", t.shape_of(x), t.i32(1))
+        )
+        counts = t.op("UNSORTED_SEGMENT_SUM", ones, inverse, number)
+        results[3] = t.cast(counts, DataType.INT64)
+    return results[: len(node.outputs)]
+
+
+@expansion("Det")
+def det(node: OpNode, b: Onnx) -> Value:
+    """Laplace's expansion along the first row, for the small matrices that models hold."""
+    size = node.static()[-1]
+    if size > 4:
+        node.refuse(
+            f"the determinant of {size} x {size} matrices needs an elimination with pivoting, which TFLite has no operators for",
+            "matrices up to 4 x 4 are written out",
+        )
+    x = node.input(0)
+    rows = [
+        [b.op("Gather", b.op("Gather", x, b.i64(i), axis=-2), b.i64(j), axis=-1) for j in range(size)]
+        for i in range(size)
+    ]
+    return _laplace(b, rows) if size else b.like(1.0, x)
+
+
+def _laplace(b: Onnx, rows: list[list[Value]]) -> Value:
+    if len(rows) == 1:
+        return rows[0][0]
+    total: Value | None = None
+    for column, item in enumerate(rows[0]):
+        minor = [row[:column] + row[column + 1 :] for row in rows[1:]]
+        term = b.op("Mul", item, _laplace(b, minor))
+        if total is None:
+            total = term
+        else:
+            total = b.op("Sub" if column % 2 else "Add", total, term)
+    assert total is not None
+    return total
