@@ -197,6 +197,53 @@ def _range(inputs: Arrays, attributes: Attributes) -> Any:
     return (start + np.arange(count, dtype=start.dtype) * delta).astype(start.dtype)
 
 
+def _slice(inputs: Arrays, attributes: Attributes) -> Any:
+    data, starts, ends, *rest = inputs
+    if data is None or starts is None or ends is None:
+        return None
+    axes = rest[0] if rest and rest[0] is not None else np.arange(starts.size)
+    steps = rest[1] if len(rest) > 1 and rest[1] is not None else np.ones(starts.size, np.int64)
+    index = [slice(None)] * data.ndim
+    for start, end, axis, step in zip(
+        starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist(), strict=True
+    ):
+        # Python reads a negative end from the back; past the front it must mean "down to the first".
+        size = data.shape[axis]
+        if step < 0 and start < -size:
+            return None
+        stop = None if step < 0 and end < -size else end
+        index[axis] = slice(start, stop, step)
+    return data[tuple(index)]
+
+
+def _pow(inputs: Arrays, attributes: Attributes) -> Any:
+    data, exponent = inputs[0], inputs[1]
+    if data is None or exponent is None or data.dtype.kind != "f" or exponent.dtype.kind not in "fi":
+        return None
+    with np.errstate(all="ignore"):
+        if exponent.size == 1 and exponent.reshape(-1)[0] == 2 and exponent.ndim <= data.ndim:
+            return data * data
+        return np.power(data, exponent).astype(data.dtype, copy=False)
+
+
+def _reduce(function: Callable[..., Any]) -> Callable[[Arrays, Attributes], Any]:
+    def run(inputs: Arrays, attributes: Attributes) -> Any:
+        data = inputs[0]
+        if data is None or data.dtype not in (np.float32, np.float64) or "axes" in attributes:
+            return None
+        axes = inputs[1] if len(inputs) > 1 else None
+        if axes is None or axes.size == 0:
+            if attributes.get("noop_with_empty_axes", 0):
+                return None
+            axis = tuple(range(data.ndim))
+        else:
+            axis = tuple(int(item) % data.ndim for item in axes.reshape(-1))
+        wide = function(data, axis=axis, keepdims=bool(attributes.get("keepdims", 1)), dtype=np.float64)
+        return wide.astype(data.dtype)
+
+    return run
+
+
 _NUMPY: dict[str, Callable[[Arrays, Attributes], Any]] = {
     "Add": _binary(np.add),
     "Sub": _binary(np.subtract),
@@ -220,5 +267,9 @@ _NUMPY: dict[str, Callable[[Arrays, Attributes], Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Where": _where,
     "Identity": _identity,
+    "Slice": _slice,
+    "Pow": _pow,
+    "ReduceSum": _reduce(np.sum),
+    "ReduceMean": _reduce(np.mean),
     "Range": _range,
 }

@@ -99,6 +99,8 @@ def shape_data(value: onnx_ir.Value | None, depth: int = 0) -> list[Dim] | None:
     node = value.producer()
     if node is None or node.domain != "" or node.op_type not in _DATA_RULES:
         return None
+    if value.dtype not in (None, onnx_ir.DataType.INT64, onnx_ir.DataType.INT32):
+        return None  # 5 / 2 is 2.5 once it was cast to float: the rules below are those of integers
     return _DATA_RULES[node.op_type](node, depth + 1)
 
 
