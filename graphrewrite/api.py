@@ -147,6 +147,8 @@ def _rewrite(
     head = [item for item in ordered if item.stage == Stage.IMPORT]
     tail = [item for item in ordered if item.stage != Stage.IMPORT]
     records = run_pipeline(job.model, head, instruments=instruments, debug=debug)
+    if any(instrument.should_stop(head[-1]) for instrument in instruments if head):
+        return records
     sampling = time.perf_counter()
     if check or numeric_each:
         job.samples = _samples(job.model, samples, seed)

@@ -1,0 +1,161 @@
+"""The command line: finds the command, runs it, and turns every error into its exit code and a message.
+
+Nothing here or at the top of a command's module may import numpy, onnx or onnx_ir: `graphrewrite --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from graphrewrite import __version__
+from graphrewrite.errors import Blocker, GraphRewriteError, InternalError
+
+COMMANDS = {
+    "run": "run",
+    "check": "check",
+    "diff": "diff",
+    "verify": "verify",
+    "passes": "passes",
+    "ops": "ops",
+    "explain": "explain",
+    "import": "import_model",
+}
+"""Command name to module of `graphrewrite.cli`, in the order of `--help`."""
+
+INTERRUPTED = 130
+
+_EPILOG = """\
+exit codes:
+  0  written, loaded and matched
+  1  internal error: a defect of graphrewrite
+  2  wrong usage, or the input can't be read
+  3  not expressible in the target; every reason is listed
+  4  the file's outputs differ from the original's
+  5  the file could not be checked
+
+start with:
+  graphrewrite run model.onnx              convert to model.tflite and prove it
+  graphrewrite check model.onnx            what stands in the way, without writing anything
+  graphrewrite diff model.onnx             what each pass changes
+"""
+
+
+class Command(Protocol):
+    """What the module of a command holds."""
+
+    HELP: str
+    DESCRIPTION: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Do it; the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; no exception leaves."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed its message or the help
+        return stop.code if isinstance(stop.code, int) else 2
+    try:
+        code: int = arguments.execute(arguments)
+        sys.stdout.flush()
+        return code
+    except GraphRewriteError as error:
+        return _fail(arguments, error)
+    except KeyboardInterrupt:
+        print("graphrewrite: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: `graphrewrite ops | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"'{error.filename}'" if error.filename else "a file"
+        return _fail(arguments, _Unusable(f"{where} can't be used: {error.strerror or error}"))
+    except Exception as error:
+        return _fail(arguments, error)
+
+
+class _Unusable(GraphRewriteError):
+    """A file that the operating system does not let us read or write."""
+
+    exit_code = 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="graphrewrite",
+        description="Rewrites an ONNX model, pass by pass, into another runtime's format, and checks every file it writes "
+        "against the original.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"graphrewrite {__version__}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    shared.add_argument("--debug", action="store_true", help="verify every step; show tracebacks")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        command: Command = importlib.import_module(f"graphrewrite.cli.{module}")
+        child = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            parents=[shared],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.configure(child)
+        child.set_defaults(execute=command.execute, command=name)
+    return parser
+
+
+def _fail(arguments: argparse.Namespace, error: Exception) -> int:
+    """Print the error; its exit code."""
+    code = error.exit_code if isinstance(error, GraphRewriteError) else 1
+    if arguments.debug:
+        traceback.print_exception(error)
+    text = _message(arguments, error)
+    if arguments.json:
+        print(json.dumps({"schema": 1, "error": _error_json(error, code)}, indent=2))
+    print(f"graphrewrite {arguments.command}: {text}", file=sys.stderr)
+    return code
+
+
+def _message(arguments: argparse.Namespace, error: Exception) -> str:
+    if isinstance(error, GraphRewriteError) and not isinstance(error, InternalError):
+        return str(error)
+    text = str(error) if isinstance(error, InternalError) else _where(error)
+    again = "" if arguments.debug else "; run the command again with --debug for the traceback"
+    return (
+        f"internal error: {text}\n"
+        f"This is a defect of graphrewrite {__version__}, not of your model: please report it with the model and the "
+        f"command{again}."
+    )
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}{place}" if first else f"{type(error).__name__}{place}"
+
+
+def _error_json(error: Exception, code: int) -> dict[str, Any]:
+    blockers: Sequence[Blocker] = getattr(error, "blockers", ())
+    return {
+        "type": type(error).__name__.lstrip("_"),
+        "exit_code": code,
+        "message": str(error),
+        "blockers": [dataclasses.asdict(item) | {"code": item.code.value} for item in blockers],
+    }

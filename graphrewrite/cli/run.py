@@ -1,0 +1,157 @@
+"""`graphrewrite run`: convert a model, run the file against the original, and keep it only where they agree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from graphrewrite.cli.flags import add_model, add_pipeline, add_samples, passes_of
+from graphrewrite.cli.progress import stages
+
+if TYPE_CHECKING:
+    from graphrewrite.api import Result
+    from graphrewrite.pipeline.instruments import TimePasses
+    from graphrewrite.pipeline.manager import BaseInstrument
+
+HELP = "convert a model and check the written file against the original"
+DESCRIPTION = """\
+Convert an ONNX model, load the written file in the target's runtime, run it and the original on the same
+inputs, and put the file under its final name only where every output agrees.
+
+  graphrewrite run model.onnx                           writes model.tflite
+  graphrewrite run model.onnx --shape x=1,3,512,512     fixes a dynamic input
+  graphrewrite run model.onnx --passes default,my.py    with a pass of your own
+  graphrewrite run model.onnx --numeric-each            which pass changes the outputs?
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_model(parser)
+    add_pipeline(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write (default: the model's name, in this folder)"
+    )
+    check = parser.add_argument_group("checking")
+    add_samples(check)
+    check.add_argument(
+        "--no-check", action="store_true", help="write without running the file: nothing is proven then"
+    )
+    check.add_argument(
+        "--allow-unchecked", action="store_true", help="keep the file where the check could not be run"
+    )
+    check.add_argument(
+        "--repro",
+        metavar="DIR",
+        help="where a mismatch leaves its reproducer (default: repro/ beside the file)",
+    )
+    watch = parser.add_argument_group("watching the passes")
+    watch.add_argument(
+        "--print-changed",
+        nargs="?",
+        const="graph",
+        choices=("graph", "diff"),
+        help="print the graph after each pass that changed it; =diff prints only what changed",
+    )
+    watch.add_argument(
+        "--dump-ir", metavar="DIR", help="write the graph after each pass that changed it: .onnx and .diff"
+    )
+    watch.add_argument(
+        "--numeric-each",
+        action="store_true",
+        help="run the graph after each pass; undo and report one that is wrong",
+    )
+    watch.add_argument(
+        "--rewrite-limit", type=int, metavar="N", help="stop optional rewriting after N rewrites"
+    )
+    watch.add_argument("--time-passes", action="store_true", help="print what each pass took")
+    watch.add_argument(
+        "--stop-after",
+        metavar="PASS",
+        help="stop after that pass and write the graph, which ONNX Runtime still runs, as .onnx",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Convert; the exit code is 0, since everything else is an error."""
+    from graphrewrite.api import run
+    from graphrewrite.report.text import report_lines
+
+    instruments, times = _instruments(arguments)
+    stop = _stop_file(arguments)
+    try:
+        with stages(live=arguments.print_changed is None) as progress:
+            result = run(
+                arguments.model,
+                arguments.target,
+                passes_of(arguments),
+                arguments.output if stop is None else None,
+                shape=arguments.shape,
+                samples=arguments.samples,
+                seed=arguments.seed,
+                check=not arguments.no_check,
+                allow_unchecked=arguments.allow_unchecked,
+                instruments=instruments,
+                numeric_each=arguments.numeric_each,
+                rewrite_limit=arguments.rewrite_limit,
+                debug=arguments.debug,
+                repro=arguments.repro,
+                progress=progress,
+            )
+    finally:
+        if times is not None:
+            print("\n".join(times.lines()), file=_aside(arguments))
+    if stop is not None:
+        _save_stopped(result, stop)
+    if arguments.json:
+        print(json.dumps(result.report, indent=2))
+    else:
+        print("\n".join(report_lines(result)))
+    return 0
+
+
+def _aside(arguments: argparse.Namespace) -> TextIO:
+    """Where text goes that is not the report: standard output belongs to the JSON document where one is asked for."""
+    return sys.stderr if arguments.json else sys.stdout
+
+
+def _instruments(arguments: argparse.Namespace) -> tuple[list[BaseInstrument], TimePasses | None]:
+    from graphrewrite.pipeline import instruments as known
+
+    chosen: list[BaseInstrument] = []
+    if arguments.print_changed:
+        stream = _aside(arguments)
+        chosen.append(
+            known.PrintChanged(lambda line: print(line, file=stream), diff=arguments.print_changed == "diff")
+        )
+    if arguments.dump_ir:
+        chosen.append(known.DumpIR(Path(arguments.dump_ir)))
+    times = known.TimePasses() if arguments.time_passes else None
+    if times is not None:
+        chosen.append(times)
+    if arguments.stop_after:
+        chosen.append(known.StopAfter.checked(arguments.stop_after, passes_of(arguments), arguments.target))
+    return chosen, times
+
+
+def _stop_file(arguments: argparse.Namespace) -> Path | None:
+    """The .onnx to write with `--stop-after`."""
+    from graphrewrite.errors import UsageError
+
+    if not arguments.stop_after:
+        return None
+    path = Path(arguments.output or f"{Path(arguments.model).stem}.{arguments.stop_after}.onnx")
+    if path.suffix != ".onnx":
+        raise UsageError(f"--stop-after writes an ONNX graph: name the output something.onnx, not '{path}'")
+    return path
+
+
+def _save_stopped(result: Result, path: Path) -> None:
+    from graphrewrite.ir import save
+
+    save(result.model, path)
+    result.path = path
+    result.report["path"] = str(path)

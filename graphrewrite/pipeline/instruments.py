@@ -1,0 +1,140 @@
+"""Watching a pipeline: what changed, the graph after each pass, time, and an early end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from graphrewrite.errors import UsageError
+from graphrewrite.ir import Model, graph_lines, save
+from graphrewrite.pipeline.diff import GraphDiff, Snapshot, diff
+from graphrewrite.pipeline.manager import BaseInstrument, PassRecord
+from graphrewrite.pipeline.passes import Pass
+from graphrewrite.pipeline.spec import build
+
+
+class Changes(BaseInstrument):
+    """Computes the diff of each pass and hands it to `changed`, where it is not empty."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+
+    def before_pass(self, item: Pass, model: Model) -> None:
+        """Take the first snapshot: later ones are carried on from pass to pass."""
+        if self._snapshot is None:
+            self._snapshot = Snapshot.of(model)
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
+        """Compare with the last snapshot."""
+        assert self._snapshot is not None
+        current = Snapshot.of(model, self._snapshot)
+        found = diff(self._snapshot, current)
+        self._snapshot = current
+        if found:
+            self.changed(found, model, record)
+
+    def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
+        """The pass of `record` made the changes `found`."""
+
+
+class CollectDiffs(Changes):
+    """Keeps every diff, for reports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.diffs: list[tuple[PassRecord, GraphDiff]] = []
+
+    def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
+        """Keep it."""
+        self.diffs.append((record, found))
+
+
+class PrintChanged(Changes):
+    """Prints the graph, or with `diff` only what changed, after each pass that changed something."""
+
+    def __init__(self, emit: Callable[[str], None], *, diff: bool = False) -> None:
+        super().__init__()
+        self._emit = emit
+        self._diff = diff
+
+    def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
+        """Print it."""
+        self._emit(f"*** {headline(record)}")
+        for line in found.unified() if self._diff else graph_lines(model.graph):
+            self._emit(line)
+
+
+class DumpIR(Changes):
+    """Writes `007_fuse-leaky-relu.onnx` and `.diff` for each pass that changed something."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
+        """Write both files."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stem = self._folder / f"{record.index:03}_{record.name}"
+        save(model, f"{stem}.onnx")
+        Path(f"{stem}.diff").write_text(
+            "".join(f"{line}\n" for line in [f"*** {headline(record)}", *found.unified()])
+        )
+
+
+class TimePasses(BaseInstrument):
+    """Collects what each pass took."""
+
+    def __init__(self) -> None:
+        self._records: list[PassRecord] = []
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
+        """Note it."""
+        self._records.append(record)
+
+    def lines(self) -> list[str]:
+        """A table, slowest pass first; under each pass its rules where it has several."""
+        total = sum(record.seconds for record in self._records)
+        lines = [f"{total:8.3f} s  {len(self._records)} passes"]
+        for record in sorted(self._records, key=lambda item: -item.seconds):
+            lines.append(f"{record.seconds:8.3f} s  {record.name}: {record.rewrites} rewrites")
+            if len(record.rules) > 1:
+                for name, rule in sorted(record.rules.items(), key=lambda item: -item[1].seconds):
+                    lines.append(
+                        f"{rule.seconds:10.3f} s  {name}: applied {rule.applied} of {rule.tried} times"
+                    )
+        return lines
+
+
+class StopAfter(BaseInstrument):
+    """Ends the pipeline after a pass."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @classmethod
+    def checked(cls, name: str, passes: str | Sequence[str], target: str) -> StopAfter:
+        """One for a pass that is in the pipeline.
+
+        Raises:
+            UsageError: it is not.
+        """
+        names = [item.name for item in build(passes, target)]
+        if name not in names:
+            raise UsageError(
+                f"--stop-after {name}: that pass is not in this pipeline, which is {', '.join(names)}"
+            )
+        return cls(name)
+
+    def should_stop(self, item: Pass) -> bool:
+        """True after the pass."""
+        return item.name == self._name
+
+
+def headline(record: PassRecord) -> str:
+    """`007 fuse-leaky-relu: 12 rewrites, 340 -> 316 nodes`."""
+    plural = "" if record.rewrites == 1 else "s"
+    undone = f", rolled back: {record.rolled_back}" if record.rolled_back else ""
+    return (
+        f"{record.index:03} {record.spec}: {record.rewrites} rewrite{plural}, "
+        f"{record.nodes_before} -> {record.nodes_after} nodes{undone}"
+    )

@@ -1,0 +1,127 @@
+"""The report of a run for people: what was written, how far it is from the original, and what the passes did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphrewrite.ir import Model
+
+if TYPE_CHECKING:
+    from graphrewrite.api import Result
+
+_OPERATORS = 12
+"""Operators listed before the rest are summed up."""
+
+
+def report_lines(result: Result) -> list[str]:
+    """The whole report of a run."""
+    report = result.report
+    return [*_file_lines(report), *_check_lines(report), *graph_report_lines(report, result.model)]
+
+
+def graph_report_lines(report: Mapping[str, Any], model: Model) -> list[str]:
+    """What the passes did and what is left of it in the graph; the part that needs no written file."""
+    return [
+        *_operator_lines(report["details"]),
+        *_pass_lines(report["passes"]),
+        *_transpose_lines(model),
+        *_note_lines(report["notes"]),
+    ]
+
+
+def size_text(count: int) -> str:
+    """`34.1 MB`: bytes in the unit that a file manager shows."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _file_lines(report: Mapping[str, Any]) -> list[str]:
+    if report["path"] is None:
+        return []
+    size = f"  {size_text(report['size'])}" if report["size"] is not None else ""
+    lines = [f"wrote {report['path']}{size}"]
+    for kind in ("inputs", "outputs"):
+        for value in report[kind]:
+            shape = "?" if value["shape"] is None else ",".join(_dimension(dim) for dim in value["shape"])
+            lines.append(f"  {kind[:-1]:<6} {value['name']}: {value['dtype']}[{shape}]")
+    return lines
+
+
+def _dimension(dim: int | str | None) -> str:
+    return "?" if dim is None else str(dim)
+
+
+def _check_lines(report: Mapping[str, Any]) -> list[str]:
+    found = report["check"]
+    if found is None:
+        return [f"NOT CHECKED: {report['unchecked']}"] if report["unchecked"] else []
+    plural = "" if found["samples"] == 1 else "s"
+    verdict = "matches the original" if found["passed"] else "DIFFERS from the original"
+    lines = [f"{verdict} on {found['samples']} sample{plural} ({', '.join(found['runners'])})"]
+    return lines + comparison_lines(found["outputs"])
+
+
+def comparison_lines(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line an output: its errors, or what is wrong with it."""
+    width = max((len(item["name"]) for item in outputs), default=0)
+    return [f"  {item['name']:<{width}}  {_comparison(item)}" for item in outputs]
+
+
+def _comparison(item: Mapping[str, Any]) -> str:
+    sqnr, distance = float(item["sqnr"]), float(item["max_abs"])
+    if item["passed"] and distance == 0:
+        return "equal"
+    numbers = f"SQNR {sqnr:.1f} dB" if math.isfinite(sqnr) else ""
+    if math.isfinite(distance):
+        numbers += f"{', ' if numbers else ''}max abs {distance:.3g} of {float(item['ref_max']):.3g}"
+    if item["passed"]:
+        return numbers
+    return f"{item['problem']}{f' ({numbers})' if numbers else ''}"
+
+
+def _operator_lines(details: Mapping[str, Any]) -> list[str]:
+    operators: Mapping[str, int] = details.get("operators", {})
+    if not operators:
+        return []
+    ranked = sorted(operators.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {name}" for name, count in ranked[:_OPERATORS]]
+    if len(ranked) > _OPERATORS:
+        shown.append(f"{sum(count for _, count in ranked[_OPERATORS:])} others")
+    lines = [f"{sum(operators.values())} operators: {', '.join(shown)}"]
+    if "partitions" in details:
+        outside = details.get("outside_xnnpack", {})
+        left = ", ".join(f"{count} {name}" for name, count in outside.items())
+        lines.append(
+            f"XNNPACK partitions: {details['partitions']}"
+            + (f"; outside them: {left}" if left else ", every operator in them")
+        )
+    return lines
+
+
+def _pass_lines(passes: Sequence[Mapping[str, Any]]) -> list[str]:
+    acted = [item for item in passes if item["rewrites"] or item["nodes_before"] != item["nodes_after"]]
+    if not acted:
+        return []
+    width = max(len(item["spec"]) for item in acted)
+    lines = [f"{len(acted)} of {len(passes)} passes changed something"]
+    for item in acted:
+        undone = f"  ROLLED BACK: {item['rolled_back']}" if item["rolled_back"] else ""
+        label = "" if item["label"] == "exact" else f"  {item['label']}"
+        lines.append(
+            f"  {item['spec']:<{width}}  {item['rewrites']:>5} rewrites  "
+            f"{item['nodes_before']} -> {item['nodes_after']} nodes{label}{undone}"
+        )
+    return lines
+
+
+def _transpose_lines(model: Model) -> list[str]:
+    """What the layout pass left, where this build has one."""
+    return []
+
+
+def _note_lines(notes: Sequence[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]
