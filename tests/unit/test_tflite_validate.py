@@ -177,6 +177,18 @@ def half_weights(model: Any) -> None:
     model.buffers[1] = buffer(np.ones(6, np.float16))
 
 
+def half_output(model: Any) -> None:
+    aborts(model)
+    graph_of(model).operators = [operator(1, "DEQUANTIZE", [4], [5])]
+    model.operatorCodes[1].builtinCode = model.operatorCodes[1].deprecatedBuiltinCode = OPERATOR_CODES[
+        "DEQUANTIZE"
+    ]
+    model.operatorCodes[1].version = 3
+    for index, dtype in ((4, "FLOAT16"), (5, "FLOAT32")):
+        graph_of(model).tensors[index].type = TENSOR_TYPES[dtype]
+    model.buffers[3] = buffer(np.ones(4, np.float16))
+
+
 def aborts(model: Any) -> None:
     graph_of(model).operators = graph_of(model).operators[1:]
     graph_of(model).inputs = [3]
@@ -233,6 +245,7 @@ def filter_rank(model: Any) -> None:
         (options, "options"),
         (stride, "options"),
         (half_weights, "float16"),
+        (half_output, "float16"),
         (aborts, "dtype"),
         (empty_softmax, "empty"),
     ],

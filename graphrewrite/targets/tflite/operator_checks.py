@@ -57,6 +57,10 @@ def check_operator(operator: OperatorRecord, graph: SubgraphRecord, is_constant:
     outputs = [graph.tensors[index] for index in operator.outputs]
     yield from _dtype(operator.op, inputs, outputs)
     yield from _float16(operator.op, inputs, outputs, is_constant)
+    if operator.op == "DEQUANTIZE" and set(operator.outputs) & set(graph.outputs):
+        constant = inputs[0] is not None and is_constant(inputs[0]) and inputs[0].dtype == "FLOAT16"
+        if constant:
+            yield "float16", "XNNPACK can't give the DEQUANTIZE of a constant as an output of the graph"
     specific = _SPECIFIC.get(operator.op)
     if specific is not None:
         yield from specific(operator, inputs, outputs)
