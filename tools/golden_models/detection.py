@@ -276,7 +276,8 @@ MODELS: tuple[GoldenModel, ...] = (
     _entry(
         "centernet",
         partial(CenterNet, 8, 4, 10),
-        partial(CenterNet, 64, 80, 100),
+        # More peaks come so close to one another that rounding decides their order.
+        partial(CenterNet, 64, 8, 20),
         ("scores", "places", "extents"),
         32,
     ),
