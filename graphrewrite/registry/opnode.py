@@ -151,7 +151,11 @@ class OpNode:
             proto = definition.attributes[name].default_value
             if proto.type != onnx.AttributeProto.UNDEFINED:
                 content = onnx.helper.get_attribute_value(proto)
-                return content.decode() if isinstance(content, bytes) else content
+                if isinstance(content, bytes):
+                    return content.decode()
+                if isinstance(content, list):
+                    return [item.decode() if isinstance(item, bytes) else item for item in content]
+                return content
         return default
 
     def refuse(self, reason: str, hint: str = "", *, code: Code = Code.NOT_EXPRESSIBLE) -> NoReturn:
