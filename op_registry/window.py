@@ -73,7 +73,7 @@ class Axis:
     def counts(self, *, include_pad: bool) -> list[int] | None:
         """How many taps of each window an average counts: inside the data, or inside data and pads; None for unknown sizes."""
         if self.size is None or self.out is None:
-            return None
+            return [self.taps] if include_pad and not self.ceil else None
         low = -self.before if include_pad else 0
         high = self.size + (self.after if include_pad else 0)
         starts = [index * self.stride - self.before for index in range(self.out)]
@@ -131,6 +131,12 @@ def window_axes(
         for i in range(count)
     ]
     for axis in axes:
+        if auto_pad.startswith("SAME") and _is_negative(axis):
+            node.refuse(
+                f"auto_pad {auto_pad} with a window of {axis.extent} and a stride of {axis.stride} means negative padding, which "
+                "ONNX Runtime realises differently in Conv and in pools",
+                "write the pads out",
+            )
         if axis.out is not None and axis.out < 1 and axis.size:
             node.refuse(
                 f"the window of {axis.extent} does not fit into {axis.size} + {axis.before} + {axis.after} elements"
@@ -141,6 +147,13 @@ def window_axes(
                 "fix the size with --shape",
             )
     return x, axes
+
+
+def _is_negative(axis: Axis) -> bool:
+    """True where ONNX's auto_pad formula gives less than -1, which rounds to a negative padding in front."""
+    if axis.size is None or axis.out is None:
+        return axis.stride > axis.extent + 1
+    return (axis.out - 1) * axis.stride + axis.extent - axis.size < -1
 
 
 def frame(t: TFLite, x: Value, axes: Sequence[Axis], fill: float | int = 0) -> tuple[Value, str]:

@@ -167,13 +167,9 @@ def pool_2d(node: Node, body: BodyBuilder) -> Sequence[str]:
     x = body.op("Transpose", body.inputs[0], perm=_TO_FIRST)
     if node.op_type == "L2_POOL_2D":
         x = body.op("Mul", x, x)
-    y = body.op(
-        op_type,
-        x,
-        auto_pad=_AUTO_PAD[node.attributes["padding"].as_string()],
-        strides=_strides(node),
-        kernel_shape=[node.attributes["filter_height"].as_int(), node.attributes["filter_width"].as_int()],
-    )
+    kernel = [node.attributes["filter_height"].as_int(), node.attributes["filter_width"].as_int()]
+    padding = _padding(node, kernel, _strides(node), [1, 1])
+    y = body.op(op_type, x, strides=_strides(node), kernel_shape=kernel, **padding)
     if node.op_type == "L2_POOL_2D":
         y = body.op("Sqrt", y)
     return [activation(node, body, body.op("Transpose", y, perm=_TO_LAST))]
