@@ -86,7 +86,7 @@ def inline(
         producer = outputs[0].producer()
         if producer is not None:
             made.append(producer)
-    return [values[name] for name in function.output][: len(node.outputs)], made
+    return [values.get(name) for name in function.output][: len(node.outputs)], made
 
 
 def _resolve(proto: onnx.NodeProto, attributes: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto | None:

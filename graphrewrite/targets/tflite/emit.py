@@ -299,11 +299,13 @@ class _Encoder:
         position = writer.table(_SIGNATURE, [0, 0, 0, 0])
         at = {slot: position + place for slot, place in _SIGNATURE.places.items()}
         writer.share_string(at[2], self.signature)
-        for field, indices in ((at[0], main.inputs), (at[1], main.outputs)):
-            maps = dict.fromkeys(indices)  # a value that is output twice is one name in the signature
-            for element, index in zip(writer.vector_of(field, len(maps)), maps, strict=True):
+        inputs = {main.tensors[index].name or "": index for index in main.inputs}
+        # a value that is output twice is one name in the signature
+        outputs = dict(zip(main.output_names, main.outputs, strict=True))
+        for field, maps in ((at[0], inputs), (at[1], outputs)):
+            for element, (name, index) in zip(writer.vector_of(field, len(maps)), maps.items(), strict=True):
                 entry = writer.table(_TENSOR_MAP, [0, index])
-                writer.share_string(entry + _TENSOR_MAP.places[0], main.tensors[index].name or "")
+                writer.share_string(entry + _TENSOR_MAP.places[0], name)
                 writer.point(element, entry)
         return position
 

@@ -49,6 +49,7 @@ class SubgraphPlan:
     tensors: list[onnx_ir.Value] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    output_names: list[str] = field(default_factory=list)
     operators: list[OperatorPlan] = field(default_factory=list)
 
 
@@ -102,9 +103,9 @@ class _Planner:
             self.subgraph.inputs.append(self._add(value))
         for node in self.graph:
             self._operator(node)
-        self.subgraph.outputs = [
-            self._read(value, f"the outputs of graph '{self.subgraph.name}'") for value in self.graph.outputs
-        ]
+        for value in self.graph.outputs:
+            self.subgraph.outputs.append(self._read(value, f"the outputs of graph '{self.subgraph.name}'"))
+            self.subgraph.output_names.append(value.name or "")
         return self.number
 
     def _add(self, value: onnx_ir.Value) -> int:
@@ -129,6 +130,10 @@ class _Planner:
 
     def _operator(self, node: onnx_ir.Node) -> None:
         where = f"{node.op_type} '{node.name}'"
+        if node.domain == "" and node.op_type == "Identity" and node.inputs[0] is not None:
+            # A graph output that is an input, a constant or another output: two names of one tensor.
+            self.index[node.outputs[0]] = self._read(node.inputs[0], where)
+            return
         if node.domain != DOMAIN or node.op_type not in OPERATOR_CODES:
             raise InternalError(f"{where} of domain '{node.domain}' is not a TFLite operator")
         inputs = [-1 if value is None else self._read(value, where) for value in node.inputs]
