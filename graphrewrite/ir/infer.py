@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
+import onnx.checker
 import onnx.defs
 import onnx.numpy_helper
 import onnx.shape_inference
@@ -165,7 +166,7 @@ def _call(
         result: Mapping[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
             definition, proto, types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
         )
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         text = str(error).strip().splitlines()[-1] if str(error).strip() else "shape inference failed"
         raise ShapeConflict(f"{proto.op_type} '{proto.name}': {text}") from None
     except KeyError:

@@ -15,7 +15,7 @@ import onnx_ir.serde
 import onnx_ir.traversal
 
 from graphrewrite.errors import InvalidModel
-from graphrewrite.ir import facets
+from graphrewrite.ir import facets, malformed
 from graphrewrite.ir.meaning import OPSET, Body, has_meaning, meaning_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
@@ -35,10 +35,13 @@ def load(source: Source, *, base_dir: str | os.PathLike[str] | None = None) -> o
     """
     proto, folder = _parse(source, base_dir)
     _check_proto(proto)
+    for problem in malformed.problems(proto.graph):
+        raise InvalidModel(problem)
     try:
         model = onnx_ir.serde.deserialize_model(proto)
     except Exception as error:  # onnx_ir raises many types on malformed protos; each means the same here
-        raise InvalidModel(f"the model is malformed: {_last_line(error)}") from error
+        found = next(malformed.redefinitions(proto.graph), f"the model is malformed: {_innermost(error)}")
+        raise InvalidModel(found) from error
     for graph in (model.graph, *model.graph.subgraphs()):
         onnx_ir.external_data.set_base_dir(graph, folder or "")
         _check_external(graph, folder)
@@ -84,7 +87,9 @@ def _check_proto(proto: onnx.ModelProto) -> None:
         raise InvalidModel("the model names no operator set (opset_import is empty): export it again")
 
 
-def _last_line(error: Exception) -> str:
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 
@@ -137,22 +142,29 @@ def _check_names(graph: onnx_ir.Graph, outer: set[str]) -> None:
         for value in node.outputs:
             if value.name and value.name in defined:
                 raise InvalidModel(
-                    f"{node.op_type} '{node.name}' writes '{value.name}', which {defined[value.name]} defines already: "
+                    f"{_label(node)} writes '{value.name}', which {defined[value.name]} defines already: "
                     "names must be unique; rename one of them"
                 )
             if value.name:
-                defined[value.name] = f"{node.op_type} '{node.name}'"
+                defined[value.name] = _label(node)
     visible = outer | defined.keys()
     for node in graph:
         for item in node.inputs:
             if item is not None and item.name and item.name not in visible:
-                raise InvalidModel(f"{node.op_type} '{node.name}' reads '{item.name}', which nothing defines")
+                raise InvalidModel(
+                    f"{_label(node)} reads '{item.name}', which nothing defines: export the model again"
+                )
         for attribute in node.attributes.values():
             for body in _graphs(attribute):
                 _check_names(body, visible)
     for value in graph.outputs:
         if value.name not in visible:
-            raise InvalidModel(f"the output '{value.name}' is written by no node")
+            raise InvalidModel(f"the output '{value.name}' is written by no node: export the model again")
+
+
+def _label(node: onnx_ir.Node) -> str:
+    """`Conv 'conv1'`; nodes without a name go by their first output."""
+    return f"{node.op_type} '{node.name or next((value.name for value in node.outputs if value.name), '')}'"
 
 
 def _graphs(attribute: onnx_ir.Attr) -> Iterator[onnx_ir.Graph]:
