@@ -230,6 +230,8 @@ def _write_and_check(
             started = time.perf_counter()
             try:
                 verdict = _check(job, candidate)
+                if verdict.passed and job.samples:
+                    written.details |= job.target.facts(candidate, job.samples[0])
             except NotChecked as error:
                 if not allow_unchecked:
                     raise
