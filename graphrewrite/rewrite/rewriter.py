@@ -56,6 +56,8 @@ class Rewriter:
         self.model = model
         self.limit = limit
         self.count = 0
+        self.propagates = True
+        """False while a model is imported: nodes not reached yet may be of an older opset, and all are inferred in turn."""
         self.notes: list[str] = []
         self.listeners: list[Listener] = list(listeners)
         self._names: set[str] = set()
@@ -300,21 +302,32 @@ class Rewriter:
 
         For changes that are right together but not one by one. An attribute of None is removed.
         """
-        lost = []
-        for index, value in inputs.items():
-            if index >= len(node.inputs):
-                node.resize_inputs(index + 1)
-            lost.append(node.inputs[index])
-            node.replace_input_with(index, value)
+        lost = self.rewire(node, inputs)
         for name, content in attributes.items():
             if content is None:
                 node.attributes.pop(name, None)
             else:
                 node.attributes[name] = _attribute(name, content)
-        for listener in self.listeners:
-            listener.node_changed(node)
+        if attributes:
+            for listener in self.listeners:
+                listener.node_changed(node)
         self.propagate([node])
         self._collect(lost)
+
+    def rewire(self, node: Node, inputs: Mapping[int, Value | None]) -> list[Value | None]:
+        """Change operands of `node` without inferring it: for values of equal shape, or before an `update`.
+
+        Returns the old operands, which stay in the graph.
+        """
+        lost: list[Value | None] = []
+        for index, value in inputs.items():
+            if index >= len(node.inputs):
+                node.resize_inputs(index + 1)
+            lost.append(node.inputs[index])
+            node.replace_input_with(index, value)
+        for listener in self.listeners:
+            listener.node_changed(node)
+        return lost
 
     def store_permuted(self, value: Value, perm: tuple[int, ...]) -> None:
         """Say that `value` is stored with dimension i taken from its dimension `perm[i]` from now on.
@@ -405,7 +418,7 @@ class Rewriter:
 
     def propagate(self, nodes: Iterable[Node]) -> None:
         """Infer `nodes` again, and whatever depends on them as far as something new is learned."""
-        queue = dict.fromkeys(nodes)
+        queue = dict.fromkeys(nodes if self.propagates else ())
         while queue:
             node = next(iter(queue))
             del queue[node]

@@ -1,0 +1,54 @@
+"""Facts about values that the layout stage needs again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphrewrite.ir import Graph, Node, Value, dims, is_constant
+from graphrewrite.layout.perms import Perm, moves_only_ones
+
+TRANSPOSE_COST = 4096
+"""What a TRANSPOSE costs beside the bytes that it moves: the price of a kernel call, in bytes."""
+RESHAPE_COST = 16
+"""What a RESHAPE costs. Next to nothing, but not nothing: of two equal layouts the one without it is taken."""
+
+_UNKNOWN_BATCH = 1
+_UNKNOWN_SIZE = 32
+
+
+def nbytes(value: Value) -> int:
+    """Bytes of `value`; dimensions that only run time tells are guessed (1 for the batch, 32 for others)."""
+    known = dims(value) or ()
+    size = value.dtype.itemsize if value.dtype is not None else 4.0
+    for axis, dim in enumerate(known):
+        size *= dim if isinstance(dim, int) else _UNKNOWN_SIZE if axis else _UNKNOWN_BATCH
+    return int(size)
+
+
+def transpose_cost(value: Value, perm: Perm) -> int:
+    """What it costs to store `value` in another order."""
+    if perm == tuple(range(len(perm))):
+        return 0
+    return RESHAPE_COST if moves_only_ones(dims(value), perm) else nbytes(value) + TRANSPOSE_COST
+
+
+def run_time_values(graph: Graph) -> Iterator[Value]:
+    """Every value of `graph` itself that is known only at run time, inputs first."""
+    for value in graph.inputs:
+        if not is_constant(value):
+            yield value
+    for node in graph:
+        yield from node.outputs
+
+
+def neighbours(value: Value, graph: Graph) -> Iterator[Node]:
+    """The producer and the readers of `value` in `graph`, each once."""
+    producer = value.producer()
+    seen: set[Node] = set()
+    if producer is not None and producer.graph is graph:
+        seen.add(producer)
+        yield producer
+    for use in value.uses():
+        if use.node not in seen and use.node.graph is graph:
+            seen.add(use.node)
+            yield use.node
