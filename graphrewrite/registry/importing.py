@@ -47,9 +47,11 @@ def import_model(model: Model, rewriter: Rewriter) -> None:
     _name_dimensions(model.graph)
     walk = _Walk(model, rewriter, version)
     rewriter.listeners.append(walk.added)
+    rewriter.propagates = False
     try:
         walk.graph(model.graph)
     finally:
+        rewriter.propagates = True
         rewriter.listeners.remove(walk.added)
     model.graph.opset_imports[""] = OPSET
     model.graph.opset_imports.pop("ai.onnx", None)
