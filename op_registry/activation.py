@@ -2,13 +2,214 @@
 
 from __future__ import annotations
 
-from graphrewrite.ir import Value
-from graphrewrite.registry import OpNode, lowering
-from graphrewrite.targets.tflite.builder import TFLite
+import math
+from typing import TYPE_CHECKING
 
-_UNARY = {"Relu": "RELU", "Sigmoid": "LOGISTIC", "Tanh": "TANH"}
+import numpy as np
+
+from graphrewrite.ir import DataType, Value
+from graphrewrite.registry import OpNode, lowering
+
+from .precision import FLOATS, in_float32, polynomial
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+_UNARY = {"Sigmoid": "LOGISTIC", "Tanh": "TANH", "HardSwish": "HARD_SWISH"}
 
 
 @lowering("tflite", *_UNARY)
 def unary(node: OpNode, t: TFLite) -> Value:
     return t.op(_UNARY[node.op_type], node.input(0))
+
+
+@lowering("tflite", "Relu")
+def relu(node: OpNode, t: TFLite) -> Value:
+    x = node.input(0)
+    return t.op("RELU", x) if x.dtype in FLOATS else t.op("MAXIMUM", x, t.like(0, x))
+
+
+@lowering("tflite", "LeakyRelu")
+def leaky_relu(node: OpNode, t: TFLite) -> Value:
+    return t.op("LEAKY_RELU", node.input(0), alpha=float(node.attr("alpha")))
+
+
+@lowering("tflite", "PRelu")
+def prelu(node: OpNode, t: TFLite) -> Value:
+    x, slope = node.input(0), node.input(1)
+    if x.dtype in FLOATS:
+        return t.op("PRELU", x, slope)
+    return t.op("SELECT_V2", t.op("LESS", x, t.like(0, x)), t.op("MUL", x, slope), x)
+
+
+@lowering("tflite", "Elu", "Selu", "Celu")
+def elu(node: OpNode, t: TFLite) -> Value:
+    """gain * (relu(x) + alpha * (exp(min(x, 0) / inner) - 1)); ELU is that with alpha = 1, accurate near 0."""
+    alpha, gain, inner = node.attr("alpha"), 1.0, 1.0
+    if node.op_type == "Selu":
+        gain = node.attr("gamma")
+    elif node.op_type == "Celu":
+        inner = alpha
+        if inner == 0:
+            node.refuse("alpha = 0 divides by zero")
+
+    def formula(x: Value) -> Value:
+        if alpha == gain == inner == 1.0:
+            return t.op("ELU", x)
+        negative = t.op("MINIMUM", x, t.like(0, x))
+        if inner != 1.0:
+            negative = t.op("DIV", negative, t.like(inner, x))
+        below = t.op("MUL", t.op("ELU", negative), t.like(gain * alpha, x))
+        above = t.op("RELU", x)
+        return t.op("ADD", above if gain == 1.0 else t.op("MUL", above, t.like(gain, x)), below)
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "ThresholdedRelu")
+def thresholded_relu(node: OpNode, t: TFLite) -> Value:
+    x = node.input(0)
+    return t.op("SELECT_V2", t.op("GREATER", x, t.like(node.attr("alpha"), x)), x, t.like(0, x))
+
+
+@lowering("tflite", "HardSigmoid")
+def hard_sigmoid(node: OpNode, t: TFLite) -> Value:
+    alpha, beta = node.attr("alpha"), node.attr("beta")
+
+    def formula(x: Value) -> Value:
+        line = t.op("ADD", t.op("MUL", x, t.like(alpha, x)), t.like(beta, x))
+        return t.op("RELU_0_TO_1", line)
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "Softsign")
+def softsign(node: OpNode, t: TFLite) -> Value:
+    return in_float32(node, t, lambda x: t.op("DIV", x, t.op("ADD", t.op("ABS", x), t.like(1, x))))
+
+
+_LOG1P = (2.0000000079, 0.6666631462, 0.4002491374, 0.2796054294, 0.2817864812)
+"""log(1 + e) = w P(w^2) with w = e / (2 + e): minimax for e in [0, 1], relative error 4e-9."""
+
+
+@lowering("tflite", "Softplus")
+def softplus(node: OpNode, t: TFLite) -> Value:
+    """max(x, 0) + log(1 + exp(-|x|)); LOG loses all small results, so its argument's part above 1 is used directly."""
+
+    def formula(x: Value) -> Value:
+        small = t.op("EXP", t.op("NEG", t.op("ABS", x)))
+        w = t.op("DIV", small, t.op("ADD", small, t.like(2, x)))
+        return t.op("ADD", t.op("RELU", x), t.op("MUL", w, polynomial(t, t.op("MUL", w, w), _LOG1P)))
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "Mish")
+def mish(node: OpNode, t: TFLite) -> Value:
+    """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); from x = 20 on it is x in float32."""
+
+    def formula(x: Value) -> Value:
+        power = t.op("EXP", t.op("MINIMUM", x, t.like(20, x)))
+        n = t.op("MUL", power, t.op("ADD", power, t.like(2, x)))
+        return t.op("MUL", x, t.op("DIV", n, t.op("ADD", n, t.like(2, x))))
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "Gelu")
+def gelu(node: OpNode, t: TFLite) -> Value:
+    return t.op("GELU", node.input(0), approximate=node.attr("approximate") == "tanh")
+
+
+_ERF = (
+    1.1283792e00,
+    1.0276987e-01,
+    -1.9528836e-04,
+    -6.1483803e-04,
+    8.4596504e-05,
+    -4.7945873e-06,
+    2.7574220e-08,
+    5.4216747e-09,
+)
+"""atanh(erf(x)) = x P(x^2) for |x| <= 3.95, weighted so that erf's relative error is 7e-8 (2e-7 in float32)."""
+
+
+@lowering("tflite", "Erf")
+def erf(node: OpNode, t: TFLite) -> Value:
+    """tanh(x P(x^2)): right to float32's precision everywhere, near 0 too. Beyond 3.95 erf is 1 in float32."""
+
+    def formula(x: Value) -> Value:
+        near = t.op("MINIMUM", t.op("MAXIMUM", x, t.like(-3.95, x)), t.like(3.95, x))
+        return t.op("TANH", t.op("MUL", near, polynomial(t, t.op("MUL", near, near), _ERF)))
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "Swish")
+def swish(node: OpNode, t: TFLite) -> Value:
+    alpha = node.attr("alpha")
+
+    def formula(x: Value) -> Value:
+        scaled = x if alpha == 1.0 else t.op("MUL", x, t.like(alpha, x))
+        return t.op("MUL", x, t.op("LOGISTIC", scaled))
+
+    return in_float32(node, t, formula)
+
+
+@lowering("tflite", "Shrink")
+def shrink(node: OpNode, t: TFLite) -> Value:
+    """x - bias above lambd, x + bias below -lambd, 0 between; integers are computed in float32, as far as it holds them."""
+    lambd, bias, dtype = node.attr("lambd"), node.attr("bias"), node.dtype()
+    if dtype in (DataType.INT32, DataType.INT64, DataType.UINT32) and not (
+        float(lambd).is_integer() and float(bias).is_integer()
+    ):
+        node.refuse(f"a fractional lambd or bias with {dtype.name.lower()}", "cast the input to float32")
+    x = node.input(0)
+    if dtype not in (DataType.INT32, DataType.INT64):
+        x = t.cast(x, DataType.FLOAT)
+    above = t.op("GREATER", x, t.like(lambd, x))
+    below = t.op("LESS", x, t.like(-lambd, x))
+    outer, inner = t.op("SUB", x, t.like(bias, x)), t.op("ADD", x, t.like(bias, x))
+    low = t.op("SELECT_V2", below, inner, t.like(0, x))
+    return t.cast(t.op("SELECT_V2", above, outer, low), dtype)
+
+
+_CLIPS = {
+    (0.0, 6.0): "RELU6",
+    (0.0, 1.0): "RELU_0_TO_1",
+    (-1.0, 1.0): "RELU_N1_TO_1",
+    (0.0, math.inf): "RELU",
+}
+
+
+@lowering("tflite", "Clip")
+def clip(node: OpNode, t: TFLite) -> Value:
+    """min(max(x, low), high), in this order: where low > high the result is high."""
+    x, dtype = node.input(0), node.dtype()
+    low, high = _bound(node, 1, -math.inf), _bound(node, 2, math.inf)
+    if dtype == DataType.FLOAT and low is not None and high is not None and (low, high) in _CLIPS:
+        return t.op(_CLIPS[low, high], x)
+    if low != -math.inf:
+        x = t.op("MAXIMUM", x, _scalar(t, node.input(1)))
+    return x if high == math.inf else t.op("MINIMUM", x, _scalar(t, node.input(2)))
+
+
+def _bound(node: OpNode, index: int, absent: float) -> float | None:
+    """A constant bound; `absent` where it is not given or bounds nothing; None where it is known at run time only."""
+    if not node.has(index):
+        return absent
+    array = node.const(index)
+    if array is None or array.size != 1:
+        return None
+    found = array.reshape(-1)[0]
+    if array.dtype.kind in "iu":
+        limits = np.iinfo(array.dtype)
+        extreme = limits.min if absent < 0 else limits.max
+    else:
+        extreme = np.finfo(array.dtype).min if absent < 0 else np.finfo(array.dtype).max
+    return absent if found == extreme else float(found)
+
+
+def _scalar(t: TFLite, bound: Value) -> Value:
+    """Exporters also write bounds of shape [1], which must not give a scalar a dimension."""
+    return t.reshape(bound, [])

@@ -156,7 +156,11 @@ def floor_mod(node: Node, body: BodyBuilder) -> Sequence[str]:
         and node.inputs[0].dtype is not None
         and node.inputs[0].dtype.is_floating_point()
     ):
-        return [body.op("Sub", a, body.op("Mul", body.op("Floor", body.op("Div", a, b)), b))]
+        # exact, as the kernel is: the truncated remainder, moved to the divisor's sign
+        remainder, zero = body.op("Mod", a, b, fmod=1), body.const(0, np.float32)
+        signs = body.op("Xor", body.op("Less", remainder, zero), body.op("Less", b, zero))
+        moved = body.op("And", signs, body.op("Not", body.op("Equal", remainder, zero)))
+        return [body.op("Where", moved, body.op("Add", remainder, b), remainder)]
     return [body.op("Mod", a, b)]
 
 
@@ -168,8 +172,15 @@ def select(node: Node, body: BodyBuilder) -> Sequence[str]:
 @define("CAST", result="")
 def cast(node: Node, body: BodyBuilder) -> Sequence[str]:
     name = node.attributes["out_data_type"].as_string()
-    onnx_name = {"FLOAT32": "FLOAT"}.get(name, name)
+    onnx_name = {"FLOAT32": "FLOAT", "FLOAT64": "DOUBLE"}.get(name, name)
     return [body.op("Cast", body.inputs[0], to=onnx.TensorProto.DataType.Value(onnx_name))]
+
+
+@define("BITCAST", result="")
+def bitcast(node: Node, body: BodyBuilder) -> Sequence[str]:
+    dtype = node.outputs[0].dtype
+    assert dtype is not None  # the operator has no options: whoever writes it gives its output a type
+    return [body.op("BitCast", body.inputs[0], to=int(dtype))]
 
 
 @define("ZEROS_LIKE")
@@ -180,3 +191,10 @@ def zeros_like(node: Node, body: BodyBuilder) -> Sequence[str]:
 @define("RIGHT_SHIFT")
 def right_shift(node: Node, body: BodyBuilder) -> Sequence[str]:
     return [body.op("BitShift", *body.inputs, direction="RIGHT")]
+
+
+@define("STABLEHLO_SHIFT_LEFT")
+def shift_left(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """Of int32, which the lowerings widen to: ONNX shifts unsigned integers only, whose bits are the same."""
+    x, count = (body.op("Cast", name, to=onnx.TensorProto.UINT32) for name in body.inputs)
+    return [body.op("Cast", body.op("BitShift", x, count, direction="LEFT"), to=onnx.TensorProto.INT32)]

@@ -1,0 +1,35 @@
+"""ArgMax and ArgMin: the first or the last position of the extreme value along an axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphrewrite.ir import DataType, Value
+from graphrewrite.registry import OpNode, lowering
+
+from .views import dim_value, insert_axis
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+
+@lowering("tflite", "ArgMax", "ArgMin")
+def arg(node: OpNode, t: TFLite) -> Value:
+    """ARG_MAX finds the first; the last is the first from the other end."""
+    x, axis = node.input(0), node.axis()
+    if node.rank() == 0:
+        return t.const(0, DataType.INT64)
+    kernel = "ARG_MAX" if node.op_type == "ArgMax" else "ARG_MIN"
+    operand = t.i32([axis])
+    if x.dtype in (DataType.INT64, DataType.UINT32):
+        # ARG_MAX has no kernel for them; it finds where the extreme value is
+        extreme = t.op("REDUCE" + kernel[3:], x, operand, keep_dims=True)
+        x, kernel = t.op("EQUAL", x, extreme), "ARG_MAX"
+    last = bool(node.attr("select_last_index"))
+    if last:
+        x = t.op("REVERSE_V2", x, operand)
+    found = t.op(kernel, x, t.i32(axis), output_type="INT64")
+    if last:
+        end = t.op("SUB", t.cast(dim_value(t, x, axis), DataType.INT64), t.i64([1]))
+        found = t.op("SUB", end if node.rank() > 1 else t.reshape(end, []), found)
+    return insert_axis(t, found, axis) if node.attr("keepdims") else found

@@ -1,0 +1,75 @@
+"""QuantizeLinear and DequantizeLinear as float32 arithmetic: halves to even, saturating, by tensor, axis or block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrewrite.ir import DataType, Value, constant_array, rank, static_dims
+from graphrewrite.registry import OpNode, lowering
+
+from .precision import FLOATS, SMALL_INTEGERS
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+_QUANTIZED = SMALL_INTEGERS - {DataType.BOOL}
+
+
+@lowering("tflite", "QuantizeLinear", note="to 8 and 16 bits")
+def quantize_linear(node: OpNode, t: TFLite) -> Value:
+    """saturate(round(x / scale) + zero point)."""
+    given = node.attr("output_dtype")
+    target = node.dtype(2) if node.has(2) else DataType(given) if given else DataType.UINT8
+    if target not in _QUANTIZED:
+        node.refuse(f"it quantises to {target.name.lower()}, which TFLite has no kernels for", "use int8")
+    x = t.cast(node.input(0), DataType.FLOAT)
+    scale = _along(node, t, t.cast(node.input(1), DataType.FLOAT))
+    y = t.op("ROUND", t.op("DIV", x, scale))
+    if node.has(2) and not _is_zero(node.input(2)):
+        y = t.op("ADD", y, _along(node, t, t.cast(node.input(2), DataType.FLOAT)))
+    limits = np.iinfo(target.numpy())
+    y = t.op("MINIMUM", t.op("MAXIMUM", y, t.like(limits.min, y)), t.like(limits.max, y))
+    return t.cast(y, target)
+
+
+@lowering("tflite", "DequantizeLinear", note="from 8, 16 and 32 bits")
+def dequantize_linear(node: OpNode, t: TFLite) -> Value:
+    """(x - zero point) scale."""
+    x, source = node.input(0), node.dtype()
+    given = node.attr("output_dtype")
+    target = DataType(given) if given else node.dtype(1)
+    if source not in _QUANTIZED | {DataType.INT32} or target not in FLOATS:
+        node.refuse(f"TFLite has no arithmetic from {source.name.lower()} to {target.name.lower()}")
+    shifted = node.has(2) and not _is_zero(node.input(2))
+    if shifted and source == DataType.INT32:
+        x = t.op("SUB", x, _along(node, t, node.input(2)))
+    x = t.cast(x, DataType.FLOAT)
+    if shifted and source != DataType.INT32:
+        x = t.op("SUB", x, _along(node, t, t.cast(node.input(2), DataType.FLOAT)))
+    y = t.op("MUL", x, _along(node, t, t.cast(node.input(1), DataType.FLOAT)))
+    return t.cast(y, target)
+
+
+def _is_zero(value: Value) -> bool:
+    array = constant_array(value)
+    return array is not None and not np.any(array)
+
+
+def _along(node: OpNode, t: TFLite, value: Value) -> Value:
+    """A scale or zero point so that it broadcasts against the data."""
+    count, size, block = node.rank(), rank(value), node.attr("block_size")
+    if size == 0 or (size == 1 and static_dims(value) == (1,) and not block):
+        return t.reshape(value, [])
+    axis = node.axis()
+    if not block:
+        return t.reshape(value, [-1 if index == axis else 1 for index in range(count)])
+    length = node.dims()[axis]
+    if not isinstance(length, int):
+        node.refuse("the length of the axis that has blocks is known only at run time", "fix it with --shape")
+    index = np.arange(length, dtype=np.int32) // block
+    array = constant_array(value)
+    if array is not None:
+        return t.like(np.take(array, index, axis), value)
+    return t.op("GATHER", value, t.const(index, DataType.INT32), axis=axis, batch_dims=0)

@@ -1,0 +1,161 @@
+"""Reductions over any axes: constant, given at run time, absent, or empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrewrite.ir import DataType, Dims, Value, dims
+from graphrewrite.registry import OpNode, lowering
+
+from .precision import FLOATS
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+_KERNELS = {
+    "ReduceSum": "SUM",
+    "ReduceMean": "MEAN",
+    "ReduceMax": "REDUCE_MAX",
+    "ReduceMin": "REDUCE_MIN",
+    "ReduceProd": "REDUCE_PROD",
+}
+_RANK = 6
+"""MEAN, SUM, REDUCE_MAX and REDUCE_MIN take no higher rank."""
+_FINITE = 3.4028234663852886e38
+
+Reduce = Callable[[str, Value], Value]
+"""(builtin operator, data) -> the reduction over the node's axes."""
+
+
+class Axes:
+    """The axes that a node reduces, resolved as far as they are known."""
+
+    def __init__(self, node: OpNode, t: TFLite) -> None:
+        self.rank = node.rank()
+        self.keep = bool(node.attr("keepdims"))
+        given = node.ints(1)
+        self.known: list[int] | None = None
+        self.operand: Value
+        if given is None and node.has(1) and node.dims(1) != (0,):
+            if node.attr("noop_with_empty_axes") and not isinstance(node.dims(1)[0], int):
+                node.refuse("whether its axes are empty is known only at run time", "make them a constant")
+            self.operand = t.cast(node.input(1), DataType.INT32)
+            return
+        if given:
+            self.known = sorted({axis + self.rank if axis < 0 else axis for axis in given})
+        else:
+            self.known = [] if node.attr("noop_with_empty_axes") else list(range(self.rank))
+        self.operand = t.i32(self.known)
+
+    def result(self, shape: Dims) -> Dims | None:
+        """Dimensions of the reduction of something of shape `shape`; None where the axes are not known."""
+        if self.known is None:
+            return None
+        kept = [1 if axis in self.known else dim for axis, dim in enumerate(shape)]
+        return tuple(dim for axis, dim in enumerate(kept) if self.keep or axis not in self.known)
+
+
+@lowering("tflite", *_KERNELS)
+def plain(node: OpNode, t: TFLite) -> Value:
+    x, axes = node.input(0), Axes(node, t)
+    if x.dtype == DataType.BOOL:
+        return _reduce(t, axes, "REDUCE_ANY" if node.op_type == "ReduceMax" else "REDUCE_ALL", x)
+    return _reduce(t, axes, _KERNELS[node.op_type], x)
+
+
+@lowering("tflite", "ReduceL1", "ReduceSumSquare")
+def sums(node: OpNode, t: TFLite) -> Value:
+    x, axes = node.input(0), Axes(node, t)
+    dtype = node.dtype()
+    x = t.cast(x, DataType.FLOAT) if dtype in FLOATS else x
+    if node.op_type == "ReduceSumSquare":
+        x = t.op("MUL", x, x)
+    elif dtype == DataType.INT64:
+        x = t.op("MAXIMUM", x, t.op("NEG", x))
+    elif dtype not in (DataType.UINT8, DataType.UINT16, DataType.UINT32):
+        x = t.op("ABS", x)
+    return t.cast(_reduce(t, axes, "SUM", x), dtype)
+
+
+@lowering("tflite", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+def rooted(node: OpNode, t: TFLite) -> Value:
+    """In float32. The exponentials of LogSumExp are relative to the largest, kept finite where that is infinite."""
+    dtype = node.dtype()
+    if dtype not in FLOATS:
+        node.refuse(
+            f"TFLite computes {node.op_type} in float32, and its result would have to be {dtype.name.lower()}",
+            "cast the input to float32 in the model",
+        )
+    x, axes = t.cast(node.input(0), DataType.FLOAT), Axes(node, t)
+    if node.op_type == "ReduceL2":
+        result = t.op("SQRT", _reduce(t, axes, "SUM", t.op("MUL", x, x)))
+    elif node.op_type == "ReduceLogSum":
+        result = t.op("LOG", _reduce(t, axes, "SUM", x))
+    elif 0 in node.dims():
+        result = _reduce(t, axes, "REDUCE_MAX", x)  # -inf, which ADD would make finite
+    else:
+        top = _finite(t, _reduce(t, axes, "REDUCE_MAX", x, keep=True))
+        powers = t.op("EXP", t.op("SUB", x, top))
+        result = t.op("LOG", _reduce(t, axes, "SUM", powers))
+        if not axes.keep:
+            top = _finite(t, _reduce(t, axes, "REDUCE_MAX", x))
+        result = t.op("ADD", result, top)
+    return t.cast(result, dtype)
+
+
+def _finite(t: TFLite, x: Value) -> Value:
+    return t.op("MINIMUM", t.op("MAXIMUM", x, t.like(-_FINITE, x)), t.like(_FINITE, x))
+
+
+def _reduce(t: TFLite, axes: Axes, kernel: str, x: Value, keep: bool | None = None) -> Value:
+    keep = axes.keep if keep is None else keep
+    if axes.known == []:
+        return x
+    shape = dims(x) or ()
+    if axes.known is None and 0 in shape:
+        reduced = t.op(kernel, x, axes.operand, keep_dims=keep)
+        return t.op("FILL", t.shape_of(reduced), t.like(_neutral(kernel, x), x))
+    if axes.known is not None and all(isinstance(dim, int) for dim in shape):
+        sizes = [dim for dim in shape if isinstance(dim, int)]
+        if 0 in sizes:
+            return _of_nothing(t, kernel, x, sizes, axes.known, keep)
+        if len(sizes) > _RANK and kernel not in ("REDUCE_ANY", "REDUCE_ALL", "REDUCE_PROD"):
+            return _merged(t, kernel, x, sizes, axes.known, keep)
+    return t.op(kernel, x, axes.operand, keep_dims=keep)
+
+
+def _kept(sizes: list[int], reduced: list[int], keep: bool) -> list[int]:
+    return [1 if i in reduced else size for i, size in enumerate(sizes) if keep or i not in reduced]
+
+
+def _of_nothing(t: TFLite, kernel: str, x: Value, sizes: list[int], reduced: list[int], keep: bool) -> Value:
+    """The neutral element of the reduction, in the result's shape: the kernels disagree on it."""
+    return t.like(np.full(_kept(sizes, reduced, keep), _neutral(kernel, x)), x)
+
+
+def _neutral(kernel: str, x: Value) -> float:
+    dtype = x.dtype or DataType.FLOAT
+    if dtype.is_floating_point():
+        lowest, highest, nothing = -math.inf, math.inf, math.nan
+    else:
+        limits = np.iinfo(np.int8 if dtype == DataType.BOOL else dtype.numpy())
+        lowest, highest, nothing = limits.min, limits.max, 0
+    known = {"SUM": 0, "MEAN": nothing, "REDUCE_PROD": 1, "REDUCE_MAX": lowest, "REDUCE_MIN": highest}
+    return known[kernel] if kernel in known else float(kernel == "REDUCE_ALL")
+
+
+def _merged(t: TFLite, kernel: str, x: Value, sizes: list[int], reduced: list[int], keep: bool) -> Value:
+    """Neighbouring axes that are all reduced, or all kept, taken together."""
+    groups: list[tuple[bool, int]] = []
+    for axis, size in enumerate(sizes):
+        if groups and groups[-1][0] == (axis in reduced):
+            groups[-1] = (groups[-1][0], groups[-1][1] * size)
+        else:
+            groups.append((axis in reduced, size))
+    flat = t.reshape(x, [size for _, size in groups])
+    axes = t.i32([index for index, (is_reduced, _) in enumerate(groups) if is_reduced])
+    return t.reshape(t.op(kernel, flat, axes, keep_dims=False), _kept(sizes, reduced, keep))

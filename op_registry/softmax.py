@@ -1,0 +1,43 @@
+"""Softmax, LogSoftmax and Hardmax along any axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphrewrite.ir import DataType, Value
+from graphrewrite.registry import OpNode, lowering
+
+from .views import dim_value
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.builder import TFLite
+
+_RANK = 4
+"""Up to this rank every delegate takes SOFTMAX."""
+
+
+@lowering("tflite", "Softmax", "LogSoftmax")
+def softmax(node: OpNode, t: TFLite) -> Value:
+    x, axis, rank = node.input(0), node.axis(), node.rank()
+    perm = [index for index in range(rank) if index != axis] + [axis]
+    back = [*range(axis), rank - 1, *range(axis, rank - 1)]
+    kernel = "SOFTMAX" if node.op_type == "Softmax" else "LOG_SOFTMAX"
+    return t.transpose(_last(t, kernel, t.transpose(x, perm)), back)
+
+
+def _last(t: TFLite, kernel: str, x: Value) -> Value:
+    options = {"beta": 1.0} if kernel == "SOFTMAX" else {}
+    shape = [dim if isinstance(dim, int) else -1 for dim in (x.shape.dims if x.shape is not None else ())]
+    if len(shape) <= _RANK or -1 in shape or 0 in shape:
+        return t.op(kernel, x, **options)
+    return t.reshape(t.op(kernel, t.reshape(x, [-1, shape[-1]]), **options), shape)
+
+
+@lowering("tflite", "Hardmax")
+def hardmax(node: OpNode, t: TFLite) -> Value:
+    """One at the first of the largest values along the axis, zero elsewhere."""
+    x, axis = node.input(0), node.axis()
+    first = t.op("ARG_MAX", x, t.i32(axis), output_type="INT32")
+    depth = t.reshape(dim_value(t, x, axis), [])
+    on, off = t.const(1, DataType.FLOAT), t.const(0, DataType.FLOAT)
+    return t.cast(t.op("ONE_HOT", first, depth, on, off, axis=axis), node.dtype())
