@@ -35,7 +35,7 @@ def make(folder: Path, extras: str, *, fresh: bool = False) -> Path:
                 "python -m venv failed; on Debian and Ubuntu: apt install python3-venv, and run this again"
             )
     print(f"installing graphrewrite[{extras}] into {folder}", flush=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[{extras}]"]
+    command = [str(python), "-m", "pip", "install", "-qq", "--editable", f"{ROOT}[{extras}]"]
     if subprocess.run(command, cwd=ROOT).returncode:
         sys.exit("the installation failed; pip's message above says why")
     stamp.write_bytes(wanted)
