@@ -27,6 +27,7 @@ class LowerToTflite(Pass):
     stage = Stage.LEGALIZE
     mandatory = True
     targets = frozenset({"tflite"})
+    after = ("widen-half",)
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
         """Lower the whole model; raises NotExpressible with every blocker."""
