@@ -73,17 +73,14 @@ def _run(t: TFLite, x: Value, axis: int, start: int, count: int) -> Value:
 
 @lowering("tflite", "GatherElements")
 def gather_elements(node: OpNode, t: TFLite) -> Value:
-    x, axis, rank = node.input(0), node.axis(), node.rank()
+    x, axis = node.input(0), node.axis()
     if (
         node.dims()[:axis] + node.dims()[axis + 1 :] == node.dims(1)[:axis] + node.dims(1)[axis + 1 :]
         and None not in node.dims()
     ):
         return _along_last(node, t, axis)
-    sizes, shape = node.static(0), node.static(1)
-    position = flat_positions(t, node.input(1), sizes, axis)
-    flat = t.op("GATHER", t.reshape(x, [math.prod(sizes)]), position, axis=0)
-    assert len(shape) == rank
-    return flat
+    position = flat_positions(node, t, axis)
+    return t.op("GATHER", t.reshape(x, [-1]), position, axis=0)
 
 
 def _along_last(node: OpNode, t: TFLite, axis: int) -> Value:
@@ -99,27 +96,42 @@ def _along_last(node: OpNode, t: TFLite, axis: int) -> Value:
     return t.transpose(found, back)
 
 
-def flat_positions(t: TFLite, index: Value, sizes: tuple[int, ...], axis: int) -> Value:
-    """Places in the flattened data of the elements that `index` names along `axis`; same shape as `index`."""
-    shape = static_dims(index)
-    assert shape is not None
+def flat_positions(node: OpNode, t: TFLite, axis: int) -> Value:
+    """Places in the flattened operand 0 of what operand 1 names along `axis`; of the shape of operand 1."""
+    sizes, shape = static_dims(node.input(0)), static_dims(node.input(1))
+    if sizes is None or shape is None:
+        return _run_time_positions(node, t, axis)
+    index = node.input(1)
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     base = np.zeros([1] * len(shape), np.int64)
     for i, count in enumerate(shape):
         if i != axis:
             line = np.arange(count, dtype=np.int64) * strides[i]
             base = base + line.reshape([-1 if j == i else 1 for j in range(len(shape))])
-    known = None if not is_constant(index) else index.const_value
-    if known is not None:
-        content = known.numpy().astype(np.int64)
-        return t.rewriter.constant(
-            (np.where(content < 0, content + sizes[axis], content) * strides[axis] + base).astype(np.int32)
-        )
-    index = _index(t, index)
-    index = t.op("FLOOR_MOD", index, t.like(max(sizes[axis], 1), index))
+    content = constant_array(index)
+    if content is not None:
+        position = np.mod(content.astype(np.int64), max(sizes[axis], 1)) * strides[axis] + base
+        return t.const(position, DataType.INT32)
+    index = _from_the_end(node, t, _index(t, index), axis)
     if strides[axis] != 1:
         index = t.op("MUL", index, t.like(strides[axis], index))
     return t.op("ADD", index, t.like(base, index))
+
+
+def _run_time_positions(node: OpNode, t: TFLite, axis: int) -> Value:
+    index = t.cast(_from_the_end(node, t, _index(t, node.input(1)), axis), DataType.INT32)
+    rank, sizes, shape = node.rank(), t.shape_of(node.input(0)), t.shape_of(index)
+
+    def stride(i: int) -> Value:
+        rest = t.op("SLICE", sizes, t.i32([i + 1]), t.i32([-1])) if i + 1 < rank else t.i32([1])
+        return t.op("REDUCE_PROD", rest, t.i32([0]), keep_dims=False)
+
+    index = t.op("MUL", index, stride(axis))
+    for i in (i for i in range(rank) if i != axis):
+        count = t.op("RESHAPE", t.op("SLICE", shape, t.i32([i]), t.i32([1])), t.i32([]))
+        steps = t.op("MUL", t.op("RANGE", t.i32(0), count, t.i32(1)), stride(i))
+        index = t.op("ADD", index, t.reshape(steps, [-1 if j == i else 1 for j in range(rank)]))
+    return index
 
 
 @lowering("tflite", "GatherND")

@@ -37,7 +37,7 @@ _REDUCTIONS = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "
 def scatter_elements(node: OpNode, t: TFLite) -> Value:
     """As a scatter of single elements into the flattened data."""
     sizes, axis = node.static(0), node.axis()
-    places = flat_positions(t, node.input(1), sizes, axis)
+    places = flat_positions(node, t, axis)
     count = math.prod(node.static(1))
     data, updates = t.reshape(node.input(0), [math.prod(sizes)]), t.reshape(node.input(2), [count])
     result = _scatter(node, t, data, t.reshape(places, [count, 1]), updates)

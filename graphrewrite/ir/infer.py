@@ -6,6 +6,7 @@ those rules partly known shape tensors are used, which ONNX's node-level inferen
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,8 @@ import onnx_ir.serde
 
 from graphrewrite.errors import InternalError
 from graphrewrite.ir.constants import constant_array, is_constant
-from graphrewrite.ir.meaning import OPSET, has_meaning, meaning_of
-from graphrewrite.ir.shapes import Dim, Dims, broadcast, dims, resolve_reshape, shape_data
+from graphrewrite.ir.meaning import OPSET, control_flow_meaning, has_meaning, meaning_of
+from graphrewrite.ir.shapes import Dim, Dims, broadcast, combine, dims, rank, resolve_reshape, shape_data
 
 _DATA_ELEMENTS = 256
 
@@ -115,6 +116,8 @@ def infer_node(node: onnx_ir.Node) -> bool:
         if node.op_type in _CONTROL_FLOW:
             return _CONTROL_FLOW[node.op_type](node)
         return _infer_onnx(node)
+    if control_flow_meaning(node) is not None:
+        return False  # whoever builds it knows the types from the op that it stands for
     return _infer_body(node) if has_meaning(node.domain) else False
 
 
@@ -136,9 +139,14 @@ def _infer_onnx(node: onnx_ir.Node) -> bool:
         proto = type_proto(value)
         if proto is None:
             return False
+        if node.op_type == "Range" and rank(value) == 1:
+            # ONNX Runtime, and with it exporters, take [1] for a scalar.
+            proto.tensor_type.shape.ClearField("dim")
         types[value.name] = proto
         if is_constant(value) and value.const_value is not None and value.const_value.size <= _DATA_ELEMENTS:
             array = constant_array(value)
+            if array is not None and node.op_type == "Range":
+                array = array.reshape(())
             if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
                 data[value.name] = onnx.numpy_helper.from_array(array, value.name)
     changed = False
@@ -217,7 +225,15 @@ def _partial_constant_of_shape(node: onnx_ir.Node) -> Dims | None:
     return None if target is None else tuple(target)
 
 
+def _partial_tile(node: onnx_ir.Node) -> Dims | None:
+    source, repeats = dims(node.inputs[0]), shape_data(node.inputs[1])
+    if source is None or repeats is None or len(source) != len(repeats):
+        return None
+    return tuple(combine("Mul", size, times) for size, times in zip(source, repeats, strict=True))
+
+
 _PARTIAL = {
+    "Tile": _partial_tile,
     "Reshape": _partial_reshape,
     "Expand": _partial_expand,
     "ConstantOfShape": _partial_constant_of_shape,
@@ -246,7 +262,9 @@ def _set_outputs(
 def _infer_if(node: onnx_ir.Node) -> bool:
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     for branch in branches:
-        infer_graph(branch)
+        # A branch that is never taken may contradict what is known by now.
+        with contextlib.suppress(ShapeConflict):
+            infer_graph(branch)
     pairs = zip(branches[0].outputs, branches[1].outputs, strict=True)
     return _set_outputs(node.outputs, [(a, _merge(dims(a), dims(b))) for a, b in pairs])
 
@@ -265,11 +283,36 @@ def bind_subgraph_inputs(node: onnx_ir.Node) -> None:
         _bind_scan(node)
 
 
+def _stable_states(node: onnx_ir.Node) -> list[Dims | None]:
+    """For each state of a Loop the shape that it has in every round, None where it changes or is not known.
+
+    Tried out on a copy of the body: the shapes at the start are assumed, and dropped where the round's end contradicts them.
+    """
+    body = node.attributes["body"].as_graph()
+    assumed = [dims(value) for value in node.inputs[2:]]
+    while any(known is not None for known in assumed):
+        trial = body.clone(allow_outer_scope_values=True)
+        try:
+            for value, known in zip(trial.inputs[2:], assumed, strict=True):
+                refine(value, None, known)
+            infer_graph(trial)
+        except ShapeConflict:
+            return [None] * len(assumed)
+        found = [dims(value) for value in trial.outputs[1 : 1 + len(assumed)]]
+        kept = [known if known == new else None for known, new in zip(assumed, found, strict=True)]
+        if kept == assumed:
+            break
+        assumed = kept
+    return assumed
+
+
 def _infer_loop(node: onnx_ir.Node) -> bool:
     bind_subgraph_inputs(node)
     body = node.attributes["body"].as_graph()
     states = len(node.inputs) - 2
     initial = list(node.inputs[2:])
+    for inner, known in zip(body.inputs[2:], _stable_states(node), strict=True):
+        refine(inner, None, known)
     infer_graph(body)
     sources: list[tuple[onnx_ir.Value, Dims | None]] = []
     for index, value in enumerate(body.outputs[1:]):

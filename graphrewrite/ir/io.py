@@ -16,7 +16,7 @@ import onnx_ir.traversal
 
 from graphrewrite.errors import InvalidModel
 from graphrewrite.ir import facets, malformed
-from graphrewrite.ir.meaning import OPSET, Body, has_meaning, meaning_of
+from graphrewrite.ir.meaning import OPSET, Body, control_flow_meaning, has_meaning, meaning_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
@@ -244,7 +244,8 @@ def _attach_meanings(
     overloads: dict[bytes, onnx.FunctionProto],
     domains: set[str],
 ) -> None:
-    for node, node_proto in zip(graph, proto.node, strict=True):
+    in_place: dict[int, list[onnx.NodeProto]] = {}
+    for index, (node, node_proto) in enumerate(zip(graph, proto.node, strict=True)):
         entry = node_proto.metadata_props.add()
         entry.key, entry.value = facets.ORIGIN, "\n".join(facets.origin(node))
         for attribute in node_proto.attribute:
@@ -252,7 +253,10 @@ def _attach_meanings(
                 _graphs(node.attributes[attribute.name]), _graph_protos(attribute), strict=True
             ):
                 _attach_meanings(body, body_proto, overloads, domains)
-        if not has_meaning(node.domain):
+        control_flow = control_flow_meaning(node)
+        if control_flow is not None:
+            in_place[index] = control_flow(node_proto)
+        if control_flow is not None or not has_meaning(node.domain):
             continue
         domains.add(node.domain)
         function = _function(node, meaning_of(node))
@@ -266,6 +270,11 @@ def _attach_meanings(
             if not list(_graphs(attribute_ir)):
                 entry = node_proto.metadata_props.add()
                 entry.key, entry.value = attribute_ir.name, str(attribute_ir.value)
+    if in_place:
+        nodes = [item for i, old in enumerate(proto.node) for item in in_place.get(i, [old])]
+        rewritten = onnx.GraphProto(node=nodes)
+        del proto.node[:]
+        proto.node.extend(rewritten.node)
 
 
 def _graph_protos(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

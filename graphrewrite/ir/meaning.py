@@ -73,10 +73,24 @@ class BodyBuilder:
 Meaning = Callable[[onnx_ir.Node], Body]
 _MEANINGS: dict[str, Meaning] = {}
 
+ControlFlow = Callable[[onnx.NodeProto], list[onnx.NodeProto]]
+"""ONNX nodes that do what a target's control-flow node does; the graphs in its attributes are runnable already."""
+_CONTROL_FLOW: dict[tuple[str, str], ControlFlow] = {}
+
 
 def register_meaning(domain: str, meaning: Meaning) -> None:
     """Make the ops of `domain` runnable and their shapes inferable."""
     _MEANINGS[domain] = meaning
+
+
+def register_control_flow(domain: str, op_type: str, meaning: ControlFlow) -> None:
+    """Give a meaning to an op that runs graphs: ONNX functions hold no graphs of their caller, so it is written in place."""
+    _CONTROL_FLOW[domain, op_type] = meaning
+
+
+def control_flow_meaning(node: onnx_ir.Node) -> ControlFlow | None:
+    """The meaning of a target's control-flow op, None for all others."""
+    return _CONTROL_FLOW.get((node.domain, node.op_type))
 
 
 def has_meaning(domain: str) -> bool:

@@ -159,10 +159,11 @@ def _arithmetic(node: onnx_ir.Node, depth: int) -> list[Dim] | None:
         return None
     size = max(len(left), len(right))
     left, right = left * (size // max(len(left), 1)), right * (size // max(len(right), 1))
-    return [_combine(node.op_type, a, b) for a, b in zip(left, right, strict=True)]
+    return [combine(node.op_type, a, b) for a, b in zip(left, right, strict=True)]
 
 
-def _combine(op: str, a: Dim, b: Dim) -> Dim:
+def combine(op: str, a: Dim, b: Dim) -> Dim:
+    """Integer arithmetic on partly known elements; None where the result can't be told."""
     if isinstance(a, int) and isinstance(b, int):
         if op == "Add":
             return a + b

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
-from graphrewrite.ir import Model, Node, Value, node_line, schema, source_name
+from graphrewrite.ir import AttributeType, Graph, Model, Node, Value, node_line, schema, source_name
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.functions import function_body, inline
 from graphrewrite.registry.opnode import OpNode, Refusal
@@ -29,8 +29,8 @@ class _Added(BaseListener):
 def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewriter], Any]) -> None:
     """Rewrite every ONNX node of `model` into the dialect of `target`.
 
-    `builder(rewriter)` makes what the rows of that target build with. Subgraph nodes are lowered before the node that holds
-    the subgraph.
+    `builder(rewriter)` makes what the rows of that target build with. Control flow is unrolled by its row's expansion where that
+    accepts; otherwise the nodes of its subgraphs are lowered before the node that holds them.
 
     Raises:
         NotExpressible: with every blocker of the whole model; the model is then half-lowered and of no further use.
@@ -39,23 +39,32 @@ def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewr
     blockers: dict[str, Blocker] = {}
     added = _Added([])
     rewriter.listeners.append(added)
-    stack = [(node, 0) for node in reversed(list(all_nodes(model.graph)))]
+    stack = [(node, 0, False) for node in reversed(list(model.graph))]
     make = builder(rewriter)
     try:
         while stack:
-            node, depth = stack.pop()
+            node, depth, entered = stack.pop()
             if node.domain != "" or node.graph is None or not _needed(node):
                 if node.domain not in ("", target) and node.graph is not None:
                     blocker = _unknown(node)
                     blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
                 continue
             added.nodes = []
+            bodies = [] if entered else _bodies(node)
+            if bodies and not _unroll(node, rewriter):
+                stack.append((node, depth, True))
+                inner = [(item, depth, False) for body in bodies for item in body]
+                stack.extend(reversed(inner))
+                continue
+            if bodies:
+                stack.extend((item, depth + 1, False) for item in reversed(added.nodes) if item.domain == "")
+                continue
             try:
                 _lower_node(node, rewriter, target, make, depth)
             except Refusal as refusal:
                 blocker = Blocker(refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint)
                 blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
-            stack.extend((item, depth + 1) for item in reversed(added.nodes) if item.domain == "")
+            stack.extend((item, depth + 1, False) for item in reversed(added.nodes) if item.domain == "")
     finally:
         rewriter.listeners.remove(added)
     if blockers:
@@ -64,6 +73,21 @@ def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewr
     left = next((node for node in all_nodes(model.graph) if node.domain != target), None)
     if left is not None:
         raise InternalError(f"left after lowering to {target}: {node_line(left)}")
+
+
+def _bodies(node: Node) -> list[Graph]:
+    return [item.as_graph() for item in node.attributes.values() if item.type == AttributeType.GRAPH]
+
+
+def _unroll(node: Node, rewriter: Rewriter) -> bool:
+    """Resolve control flow that is known now (a constant condition, a constant trip count) before its bodies are lowered.
+
+    So branches that are never taken are no obstacle.
+    """
+    row = rows().get(node.op_type)
+    if row is None or row.expansion is None:
+        return False
+    return _try(node, rewriter, row.expansion, OpNode(node), Onnx(rewriter)) is None
 
 
 def _needed(node: Node) -> bool:

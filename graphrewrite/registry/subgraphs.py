@@ -57,6 +57,20 @@ def splice(rewriter: Rewriter, body: Graph, operands: Sequence[Value]) -> list[V
     return [bound.get(value, value) for value in body.outputs]
 
 
+def close(rewriter: Rewriter, body: Graph, captured: Sequence[Value]) -> Graph:
+    """A copy of `body` that reads nothing from outside but constants: `captured` are its last inputs, in that order."""
+    copy = copy_graph(rewriter, body)
+    bound: dict[Value, Value] = {}
+    for value in captured:
+        stand_in = Value(
+            name=rewriter.unique_name(f"{value.name}/inside"), type=value.type, shape=value.shape
+        )
+        copy.inputs.append(stand_in)
+        bound[value] = stand_in
+    _rebind(copy, bound)
+    return copy
+
+
 def _rebind(graph: Graph, bound: dict[Value, Value]) -> None:
     for node in graph:
         for index, value in enumerate(node.inputs):

@@ -422,12 +422,20 @@ class Rewriter:
         while queue:
             node = next(iter(queue))
             del queue[node]
-            if node.graph is None or not infer_node(node):
+            if node.graph is None or not self._infer(node):
                 continue
             for listener in self.listeners:
                 listener.node_changed(node)
             for value in node.outputs:
                 queue.update(dict.fromkeys(use.node for use in value.uses()))
+
+    def _infer(self, node: Node) -> bool:
+        try:
+            return infer_node(node)
+        except ShapeConflict:
+            if node.graph is self.model.graph:
+                raise
+            return False  # a branch that is never taken may contradict what is known by now
 
     def collect_garbage(self) -> None:
         """Remove every node and constant that no output needs."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from graphrewrite.targets.tflite.dialect import compute, elementwise, shape
+from graphrewrite.targets.tflite.dialect import compute, control_flow, elementwise, shape
 from graphrewrite.targets.tflite.dialect.op import DOMAIN, TargetOp, define, defined, target_op
 
-__all__ = ["DOMAIN", "TargetOp", "compute", "define", "defined", "elementwise", "shape", "target_op"]
+__all__ = [
+    "DOMAIN",
+    "TargetOp",
+    "compute",
+    "control_flow",
+    "define",
+    "defined",
+    "elementwise",
+    "shape",
+    "target_op",
+]
