@@ -128,3 +128,14 @@ def product(t: TFLite, *sizes: int | Value) -> int | Value:
         assert not isinstance(size, int)
         total = size if total == 1 else t.op("MUL", size, t.i32([total]) if isinstance(total, int) else total)
     return total
+
+
+def weighted_gathers(t: TFLite, x: Value, axis: int, taps: Sequence[tuple[Value, Value]]) -> Value:
+    """Sum over (index, weight) of the elements that `index` picks along `axis`, times `weight`."""
+    total: Value | None = None
+    for index, weight in taps:
+        piece = t.op("GATHER", x, index, axis=axis, batch_dims=0)
+        part = t.op("MUL", piece, weight, fused_activation_function="NONE")
+        total = part if total is None else t.op("ADD", total, part, fused_activation_function="NONE")
+    assert total is not None
+    return total
