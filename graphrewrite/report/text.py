@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphrewrite.ir import Model
+from graphrewrite.ir import Model, Value, dims, source_name, value_type
+from graphrewrite.rewrite import all_nodes
 
 if TYPE_CHECKING:
     from graphrewrite.api import Result
 
 _OPERATORS = 12
 """Operators listed before the rest are summed up."""
+_TRANSPOSES = 5
+"""Transposes listed, the heaviest first."""
 
 
 def report_lines(result: Result) -> list[str]:
@@ -88,7 +91,7 @@ def _operator_lines(details: Mapping[str, Any]) -> list[str]:
     if not operators:
         return []
     ranked = sorted(operators.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{count} {name}" for name, count in ranked[:_OPERATORS]]
+    shown = [f"{count} {name.rpartition('.')[2]}" for name, count in ranked[:_OPERATORS]]
     if len(ranked) > _OPERATORS:
         shown.append(f"{sum(count for _, count in ranked[_OPERATORS:])} others")
     lines = [f"{sum(operators.values())} operators: {', '.join(shown)}"]
@@ -119,8 +122,25 @@ def _pass_lines(passes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _transpose_lines(model: Model) -> list[str]:
-    """What the layout pass left, where this build has one."""
-    return []
+    """The transposes that are left, the heaviest ones by source name."""
+    left = [node for node in all_nodes(model.graph) if node.op_type.upper() == "TRANSPOSE"]
+    weighed = sorted(((_nbytes(node.inputs[0]), node) for node in left), key=lambda item: -item[0])
+    if not left:
+        return []
+    plural = "" if len(left) == 1 else "s"
+    lines = [f"{len(left)} transpose{plural} left, moving {size_text(sum(size for size, _ in weighed))}"]
+    for size, node in weighed[:_TRANSPOSES]:
+        lines.append(f"  {size_text(size):>9}  {value_type(node.outputs[0])} at '{source_name(node)}'")
+    if len(weighed) > _TRANSPOSES:
+        lines.append(f"  and {len(weighed) - _TRANSPOSES} smaller ones")
+    return lines
+
+
+def _nbytes(value: Value | None) -> int:
+    """Bytes of a value, dynamic dimensions counted as 1."""
+    known = dims(value) or ()
+    itemsize = value.dtype.itemsize if value is not None and value.dtype is not None else 0
+    return int(math.prod(dim for dim in known if isinstance(dim, int)) * itemsize)
 
 
 def _note_lines(notes: Sequence[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""A graphrewrite pass in a package of its own."""
