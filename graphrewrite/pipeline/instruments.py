@@ -9,7 +9,7 @@ from graphrewrite.errors import UsageError
 from graphrewrite.ir import Model, graph_lines, save
 from graphrewrite.pipeline.diff import GraphDiff, Snapshot, diff
 from graphrewrite.pipeline.manager import BaseInstrument, PassRecord
-from graphrewrite.pipeline.passes import Pass
+from graphrewrite.pipeline.passes import Pass, Stage
 from graphrewrite.pipeline.spec import build
 
 
@@ -25,8 +25,10 @@ class Changes(BaseInstrument):
             self._snapshot = Snapshot.of(model)
 
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
-        """Compare with the last snapshot."""
+        """Compare with the last snapshot; a pass that made no rewrite and did not import has changed nothing."""
         assert self._snapshot is not None
+        if record.rewrites == 0 and record.nodes_before == record.nodes_after and item.stage != Stage.IMPORT:
+            return
         current = Snapshot.of(model, self._snapshot)
         found = diff(self._snapshot, current)
         self._snapshot = current
