@@ -33,7 +33,9 @@ from graphrewrite.ir.io import Source, load, save, to_runnable_proto
 from graphrewrite.ir.meaning import OPSET, Body, BodyBuilder, has_meaning, meaning_of, register_meaning
 from graphrewrite.ir.printer import graph_lines, node_line, operand, value_type
 from graphrewrite.ir.shapes import Dim, Dims, dims, rank, shape_data, static_dims
+from graphrewrite.ir.uses import is_used
 from graphrewrite.ir.verifier import fingerprint, verify
+from graphrewrite.ir.walk import all_graphs, all_nodes, bodies
 
 __all__ = [
     "OPSET",
@@ -57,6 +59,9 @@ __all__ = [
     "Tensor",
     "TensorType",
     "Value",
+    "all_graphs",
+    "all_nodes",
+    "bodies",
     "constant_array",
     "constant_ints",
     "constant_scalar",
@@ -69,6 +74,7 @@ __all__ = [
     "infer_node",
     "is_constant",
     "is_pure",
+    "is_used",
     "layout",
     "load",
     "meaning_of",

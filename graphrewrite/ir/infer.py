@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import onnx
 import onnx.checker
@@ -20,11 +20,10 @@ import onnx_ir
 import onnx_ir.serde
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir.constants import constant_array, is_constant
+from graphrewrite.ir.constants import is_constant
 from graphrewrite.ir.meaning import OPSET, control_flow_meaning, has_meaning, meaning_of
 from graphrewrite.ir.shapes import Dim, Dims, broadcast, combine, dims, rank, resolve_reshape, shape_data
-
-_DATA_ELEMENTS = 256
+from graphrewrite.ir.signature import inferred_from, signature
 
 
 class ShapeConflict(InternalError):
@@ -127,41 +126,95 @@ def infer_graph(nodes: Iterable[onnx_ir.Node]) -> None:
         infer_node(node)
 
 
-def _infer_onnx(node: onnx_ir.Node) -> bool:
-    definition = schema(node.op_type)
-    if definition is None:
+Fact: TypeAlias = "tuple[int, Dims | None] | onnx.TypeProto | None"
+"""What is inferred of one output: element type and dimensions, another kind of type, or nothing."""
+
+_MEMO: dict[Hashable, tuple[Fact, ...]] = {}
+_MEMO_LIMIT = 4096
+
+
+def _remembered(
+    node: onnx_ir.Node, compute: Callable[[onnx_ir.Node], tuple[Fact, ...] | None]
+) -> tuple[Fact, ...] | None:
+    """`compute(node)`, or what it returned for a node of the same signature."""
+    key = signature(node)
+    found = _MEMO.get(key) if key is not None else None
+    if found is None:
+        found = compute(node)
+        if key is not None and found is not None:
+            if len(_MEMO) >= _MEMO_LIMIT:
+                _MEMO.clear()
+            _MEMO[key] = found
+    return found
+
+
+def _learn(value: onnx_ir.Value, fact: Fact) -> bool:
+    if fact is None:
         return False
-    types: dict[str, onnx.TypeProto] = {}
-    data: dict[str, onnx.TensorProto] = {}
-    for value in node.inputs:
-        if value is None or value.name is None:
-            continue
-        proto = type_proto(value)
-        if proto is None:
-            return False
-        if node.op_type == "Range" and rank(value) == 1:
-            # ONNX Runtime, and with it exporters, take [1] for a scalar.
-            proto.tensor_type.shape.ClearField("dim")
-        types[value.name] = proto
-        if is_constant(value) and value.const_value is not None and value.const_value.size <= _DATA_ELEMENTS:
-            array = constant_array(value)
-            if array is not None and node.op_type == "Range":
-                array = array.reshape(())
-            if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
-                data[value.name] = onnx.numpy_helper.from_array(array, value.name)
+    if isinstance(fact, tuple):
+        return refine(value, *fact)
+    if value.type is None:
+        value.type = onnx_ir.serde.deserialize_type_proto_for_type(fact)
+        return True
+    return False
+
+
+def _infer_onnx(node: onnx_ir.Node) -> bool:
+    if schema(node.op_type) is None:
+        return False
+    facts = _remembered(node, _onnx_facts)
+    if facts is None:
+        return False
     changed = False
-    for output, proto in _call(definition, onnx_ir.serde.serialize_node(node), types, data).items():
-        target = next(value for value in node.outputs if value.name == output)
-        kind = proto.WhichOneof("value")
-        if kind == "tensor_type":
-            changed |= refine(target, proto.tensor_type.elem_type, proto_dims(proto))
-        elif kind is not None and target.type is None:
-            target.type = onnx_ir.serde.deserialize_type_proto_for_type(proto)
-            changed = True
+    for value, fact in zip(node.outputs, facts, strict=True):
+        changed |= _learn(value, fact)
     rule = _PARTIAL.get(node.op_type)
     if rule is not None:
         changed |= refine(node.outputs[0], None, rule(node))
     return changed
+
+
+def _onnx_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
+    """What ONNX's own rules say of each output; None where an operand's type is unknown."""
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
+    for value in node.inputs:
+        if value is None or value.name is None or value.name in types:
+            continue
+        proto = type_proto(value)
+        if proto is None:
+            return None
+        if node.op_type == "Range" and rank(value) == 1:
+            proto.tensor_type.shape.ClearField(
+                "dim"
+            )  # ONNX Runtime, and with it exporters, take [1] for a scalar
+        types[value.name] = proto
+        array = inferred_from(node, value) if is_constant(value) else None
+        if array is not None and node.op_type == "Range":
+            array = array.reshape(())
+        if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
+            data[value.name] = onnx.numpy_helper.from_array(array, value.name)
+    found = _call(schema(node.op_type), _node_proto(node), types, data)
+    return tuple(_fact(found.get(value.name or "")) for value in node.outputs)
+
+
+def _node_proto(node: onnx_ir.Node) -> onnx.NodeProto:
+    """What inference reads of `node`: no metadata, which grows with every rewrite."""
+    proto = onnx.NodeProto(
+        op_type=node.op_type,
+        name=node.name,
+        input=["" if value is None else value.name or "" for value in node.inputs],
+        output=[value.name or "" for value in node.outputs],
+    )
+    proto.attribute.extend(onnx_ir.serde.serialize_attribute(item) for item in node.attributes.values())
+    return proto
+
+
+def _fact(proto: onnx.TypeProto | None) -> Fact:
+    kind = None if proto is None else proto.WhichOneof("value")
+    if proto is None or kind is None:
+        return None
+    return (proto.tensor_type.elem_type, proto_dims(proto)) if kind == "tensor_type" else proto
 
 
 def _call(
@@ -183,6 +236,15 @@ def _call(
 
 
 def _infer_body(node: onnx_ir.Node) -> bool:
+    facts = _remembered(node, _body_facts)
+    changed = False
+    for value, fact in zip(node.outputs, facts or (), strict=False):
+        changed |= _learn(value, fact)
+    return changed
+
+
+def _body_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
+    """What the ONNX body of a target op says of each output; None where an operand's type is unknown."""
     body = meaning_of(node)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
@@ -190,20 +252,17 @@ def _infer_body(node: onnx_ir.Node) -> bool:
         if value is not None and name:
             proto = type_proto(value)
             if proto is None:
-                return False
+                return None
             types[name] = proto
     for inner in body.nodes:
-        definition = schema(inner.op_type)
         if any(name and name not in types for name in inner.input):
             continue
-        types.update(_call(definition, inner, types, {k: data[k] for k in inner.input if k in data}))
+        known = {name: types[name] for name in inner.input if name}
+        content = {name: data[name] for name in inner.input if name in data}
+        types.update(_call(schema(inner.op_type), inner, known, content))
         if inner.op_type == "Constant":
             data[inner.output[0]] = next(a.t for a in inner.attribute if a.name == "value")
-    changed = False
-    for value, name in zip(node.outputs, body.outputs, strict=True):
-        if name in types:
-            changed |= refine(value, types[name].tensor_type.elem_type, proto_dims(types[name]))
-    return changed
+    return tuple(_fact(types.get(name)) for name in body.outputs)
 
 
 def _partial_reshape(node: onnx_ir.Node) -> Dims | None:

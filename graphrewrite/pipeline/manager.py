@@ -99,12 +99,13 @@ def run_pipeline(
     for instrument in instruments:
         instrument.pipeline_started(model, passes)
     applied = 0
+    count = _count(model)
     for index, item in enumerate(passes, first):
         for instrument in instruments:
             instrument.before_pass(item, model)
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
         rewriter = Rewriter(model, limit=left)
-        before = sum(1 for _ in all_nodes(model.graph))
+        before = count
         print_before = fingerprint(model) if debug else ""
         snapshot = model.clone() if guard is not None and not item.mandatory else None
         started = time.perf_counter()
@@ -116,7 +117,8 @@ def run_pipeline(
             verify(model, item.name)
             if rewriter.count == 0 and fingerprint(model) != print_before:
                 raise InternalError(f"pass '{item.name}' changed the graph without the rewriter")
-        after = sum(1 for _ in all_nodes(model.graph))
+        if rewriter.count:
+            count = _count(model)
         record = PassRecord(
             index,
             item.name,
@@ -125,7 +127,7 @@ def run_pipeline(
             rewriter.count,
             seconds,
             before,
-            after,
+            count,
             rules,
             rewriter.notes,
         )
@@ -137,8 +139,13 @@ def run_pipeline(
                 if snapshot is not None:
                     model.graph = snapshot.graph
                     record.rolled_back, record.nodes_after = reason, before
+                    count = before
         for instrument in instruments:
             instrument.after_pass(item, model, record)
         if any(instrument.should_stop(item) for instrument in instruments):
             break
     return records
+
+
+def _count(model: Model) -> int:
+    return sum(1 for _ in all_nodes(model.graph))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graphrewrite.rewrite.driver import Rule, RuleStatistics, all_nodes, apply_rules, operator
+from graphrewrite.ir import all_nodes
+from graphrewrite.rewrite.driver import Rule, RuleStatistics, apply_rules, operator
 from graphrewrite.rewrite.events import BaseListener, Listener, RewriteRecord
 from graphrewrite.rewrite.pattern import (
     Match,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import AttributeType, Graph, Model, Node, Value
+from graphrewrite.ir import Model, Node, Value, all_nodes
 from graphrewrite.rewrite.events import BaseListener
 from graphrewrite.rewrite.pattern import Match, MatchFailure
 from graphrewrite.rewrite.rewriter import Rewriter
@@ -48,15 +48,6 @@ class RuleStatistics:
 def operator(node: Node) -> str:
     """Key of a node in the rule index: `Conv`, `tflite.CONV_2D`."""
     return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-
-
-def all_nodes(graph: Graph) -> Iterator[Node]:
-    """Every node, those of subgraphs before the node that holds them."""
-    for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type == AttributeType.GRAPH:
-                yield from all_nodes(attribute.as_graph())
-        yield node
 
 
 class _Worklist(BaseListener):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,29 +15,35 @@ from graphrewrite.errors import InternalError
 from graphrewrite.ir import (
     Array,
     Attr,
-    AttributeType,
+    DataType,
+    Dim,
     Graph,
     Layout,
     Model,
     Node,
     Tensor,
     Value,
+    all_graphs,
+    bodies,
     constant_array,
     evaluate,
     infer_node,
     is_constant,
     is_pure,
+    is_used,
     layout,
     node_line,
     origin,
     quant,
     set_layout,
     set_origin,
+    shape_data,
     source_name,
 )
+from graphrewrite.ir.edges import release_operands, replace_uses, set_operand
 from graphrewrite.ir.facets import QUANT
 from graphrewrite.ir.infer import ShapeConflict, refine
-from graphrewrite.ir.shapes import dims
+from graphrewrite.ir.shapes import computes_shapes, dims
 from graphrewrite.rewrite.events import Listener, RewriteRecord
 
 GENERATED = "graphrewrite.generated_name"
@@ -60,18 +67,12 @@ class Rewriter:
         """False while a model is imported: nodes not reached yet may be of an older opset, and all are inferred in turn."""
         self.notes: list[str] = []
         self.listeners: list[Listener] = list(listeners)
-        self._names: set[str] = set()
+        self._names: set[str] | None = None
         self._suffix: dict[str, int] = {}
         self._anchor: Node | None = None
         self._anchor_graph: Graph | None = None
         self._origins: tuple[str, ...] = ()
         self._prefix = "value"
-        for graph in (model.graph, *model.graph.subgraphs()):
-            for value in (*graph.inputs, *graph.initializers.values()):
-                self._names.add(value.name or "")
-            for node in graph:
-                self._names.add(node.name or "")
-                self._names.update(value.name or "" for value in node.outputs)
 
     # -- scope ---------------------------------------------------------------------------------------------------------
 
@@ -116,6 +117,8 @@ class Rewriter:
 
     def unique_name(self, hint: str) -> str:
         """`hint`, or `hint` with the next free number."""
+        if self._names is None:  # only now: most passes change nothing
+            self._names = _names(self.model.graph)
         name = hint
         while name in self._names:
             self._suffix[hint] = self._suffix.get(hint, 0) + 1
@@ -130,8 +133,8 @@ class Rewriter:
 
         Constants live in the main graph, where every subgraph sees them.
         """
-        if isinstance(content, onnx_ir.TensorProtocol):
-            tensor = content
+        if not isinstance(content, np.ndarray) and isinstance(content, onnx_ir.TensorProtocol):
+            tensor = content  # asked in this order because checking against a protocol is slow
         else:
             tensor = Tensor(np.asarray(content))
         name = self.unique_name(hint or f"{self._prefix}/const")
@@ -160,8 +163,7 @@ class Rewriter:
         node = Node(domain, op_type, operands, present, num_outputs=outputs)
         folded = self._fold(node, operands)
         if folded is not None:
-            for index in range(len(operands)):
-                node.replace_input_with(index, None)
+            release_operands(node)
             return folded
         self.insert(node)
         return tuple(node.outputs)
@@ -174,6 +176,8 @@ class Rewriter:
             if not value.name:
                 value.name = self.unique_name(f"{self._prefix}/{node.op_type}")
                 value.meta[GENERATED] = True
+            elif self._names is not None:
+                self._names.add(value.name)
         graph = self._anchor_graph if self._anchor_graph is not None else self.model.graph
         if self._anchor is not None and self._anchor.graph is graph:
             graph.insert_before(self._anchor, node)
@@ -215,7 +219,7 @@ class Rewriter:
             new += [None] * (len(outputs) - len(new))
         for old, value in zip(outputs, new, strict=True):
             if value is None:
-                if old.uses() or old.is_graph_output():
+                if is_used(old):
                     raise InternalError(
                         f"'{old.name}' is still used but was given no replacement: {node_line(node)}"
                     )
@@ -231,11 +235,12 @@ class Rewriter:
             self._take_name(old, new)
         users = [use.node for use in old.uses()]
         became_constant = is_constant(new)
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        learned |= _shape_content(old) != _shape_content(new)
+        replace_uses(old, new)
         for listener in self.listeners:
             listener.value_replaced(old, new, users)
         if learned or became_constant:
-            self.propagate(dict.fromkeys(users))
+            self.propagate(dict.fromkeys(users), carry=learned)
 
     def _merge_types(self, old: Value, new: Value) -> bool:
         """Give both values the sum of what is known; True where the users of `old` can learn something."""
@@ -281,7 +286,7 @@ class Rewriter:
         """Every use of the constant `duplicate` reads the equal constant `kept`; `duplicate` is removed."""
         users = [use.node for use in duplicate.uses()]
         self.count += 1
-        duplicate.replace_all_uses_with(kept)
+        replace_uses(duplicate, kept)
         for listener in self.listeners:
             listener.value_replaced(duplicate, kept, users)
         self._collect([duplicate])
@@ -291,7 +296,7 @@ class Rewriter:
         old = node.inputs[index] if index < len(node.inputs) else None
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
-        node.replace_input_with(index, value)
+        set_operand(node, index, value)
         for listener in self.listeners:
             listener.node_changed(node)
         self.propagate([node])
@@ -324,7 +329,7 @@ class Rewriter:
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
             lost.append(node.inputs[index])
-            node.replace_input_with(index, value)
+            set_operand(node, index, value)
         for listener in self.listeners:
             listener.node_changed(node)
         return lost
@@ -373,16 +378,14 @@ class Rewriter:
         """Remove a node whose outputs nothing uses, and everything that was only there for it."""
         for listener in self.listeners:
             listener.node_removed(node)
-        inputs = list(node.inputs)
         for value in node.outputs:
-            if value.uses() or value.is_graph_output():
+            if is_used(value):
                 raise InternalError(f"'{value.name}' is still used: {node_line(node)}")
         captured = _detach_subgraphs(node)
         graph = node.graph
         if graph is None:
             raise InternalError(f"{node.op_type} '{node.name}' has been removed already")
-        for index in range(len(inputs)):
-            node.replace_input_with(index, None)
+        inputs = release_operands(node)
         graph.remove(node)
         self._collect([*inputs, *captured])
 
@@ -391,7 +394,7 @@ class Rewriter:
         stack = [value for value in candidates if value is not None]
         while stack:
             value = stack.pop()
-            if value.uses() or value.is_graph_output():
+            if is_used(value):
                 continue
             node = value.producer()
             if node is None:
@@ -406,28 +409,39 @@ class Rewriter:
                 continue
             if node is self._anchor or node.graph is None:
                 continue
-            if any(output.uses() or output.is_graph_output() for output in node.outputs):
+            if any(is_used(output) for output in node.outputs):
                 continue
             for listener in self.listeners:
                 listener.node_removed(node)
-            inputs = [item for item in node.inputs if item is not None] + _detach_subgraphs(node)
-            for index in range(len(node.inputs)):
-                node.replace_input_with(index, None)
+            captured = _detach_subgraphs(node)
+            inputs = release_operands(node)
             node.graph.remove(node)
-            stack.extend(inputs)
+            stack += inputs
+            stack += captured
 
-    def propagate(self, nodes: Iterable[Node]) -> None:
-        """Infer `nodes` again, and whatever depends on them as far as something new is learned."""
-        queue = dict.fromkeys(nodes if self.propagates else ())
+    def propagate(self, nodes: Iterable[Node], *, carry: bool = True) -> None:
+        """Infer `nodes` again, and whatever depends on them as far as something new is learned.
+
+        With `carry`, nodes that compute with shapes pass the news on even where their own types stay.
+        """
+        queue = deque((node, carry) for node in dict.fromkeys(nodes if self.propagates else ()))
+        waiting = {node for node, _ in queue}
         while queue:
-            node = next(iter(queue))
-            del queue[node]
-            if node.graph is None or not self._infer(node):
+            node, carried = queue.popleft()
+            waiting.discard(node)
+            if node.graph is None:
                 continue
-            for listener in self.listeners:
-                listener.node_changed(node)
+            learned = self._infer(node)
+            if learned:
+                for listener in self.listeners:
+                    listener.node_changed(node)
+            elif not (carried and computes_shapes(node)):
+                continue
             for value in node.outputs:
-                queue.update(dict.fromkeys(use.node for use in value.uses()))
+                for user in dict.fromkeys(use.node for use in value.uses()):
+                    if user not in waiting:
+                        waiting.add(user)
+                        queue.append((user, True))
 
     def _infer(self, node: Node) -> bool:
         try:
@@ -439,25 +453,37 @@ class Rewriter:
 
     def collect_garbage(self) -> None:
         """Remove every node and constant that no output needs."""
-        for graph in (*self.model.graph.subgraphs(), self.model.graph):
+        for graph in reversed(list(all_graphs(self.model.graph))):
             for node in reversed(graph):
-                if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
+                if node.graph is not None and not any(is_used(value) for value in node.outputs):
                     self.erase(node)
             for name, value in list(graph.initializers.items()):
-                if not value.uses() and not value.is_graph_output():
+                if not is_used(value):
                     del graph.initializers[name]
+
+
+def _names(graph: Graph) -> set[str]:
+    """Names of all values and nodes, subgraphs included."""
+    found: set[str] = set()
+    for inner in all_graphs(graph):
+        found.update(value.name or "" for value in (*inner.inputs, *inner.initializers.values()))
+        for node in inner:
+            found.add(node.name or "")
+            found.update([value.name or "" for value in node.outputs])
+    return found
+
+
+def _shape_content(value: Value) -> list[Dim] | None:
+    return shape_data(value) if value.dtype in (DataType.INT64, DataType.INT32) else None
 
 
 def _detach_subgraphs(node: Node) -> list[Value]:
     """Make the nodes inside `node`'s subgraphs release what they read from outside; returns those values."""
     released: list[Value] = []
-    for attribute in node.attributes.values():
-        if attribute.type != AttributeType.GRAPH:
-            continue
-        for inner in attribute.as_graph():
-            released += [item for item in inner.inputs if item is not None] + _detach_subgraphs(inner)
-            for index in range(len(inner.inputs)):
-                inner.replace_input_with(index, None)
+    for body in bodies(node):
+        for inner in body:
+            released += _detach_subgraphs(inner)
+            released += release_operands(inner)
     return released
 
 

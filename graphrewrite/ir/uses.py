@@ -1,0 +1,13 @@
+"""Whether a value is used."""
+
+from __future__ import annotations
+
+import onnx_ir
+
+
+def is_used(value: onnx_ir.Value) -> bool:
+    """True where a node reads `value` or a graph gives it out.
+
+    `bool(value.uses())` copies all uses first, and a constant may have thousands: asked once a removed node, that is quadratic.
+    """
+    return bool(value._uses) or value.is_graph_output()
