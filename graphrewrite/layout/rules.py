@@ -151,11 +151,17 @@ class Dialect(Protocol):
     def channels_last(self, node: Node) -> Sequence[Value]:
         """Operands and results of `node` that are [N, spatial..., C] by the definition of the operator."""
 
+    def is_transpose(self, node: Node) -> bool:
+        """True for a TRANSPOSE."""
+
     def transpose_perm(self, node: Node) -> Perm | None:
         """The order of a TRANSPOSE node, None for any other (or where it is known only at run time)."""
 
     def is_reshape(self, node: Node) -> bool:
         """True for an operator that leaves memory as it is and changes the shape alone."""
+
+    def is_general_reshape(self, node: Node) -> bool:
+        """True for the reshape operator that `reshape` makes."""
 
     def regrouping(self, node: Node) -> Regroup | None:
         """What a reshape does to dimensions, None where that is not known."""
@@ -173,4 +179,4 @@ class Dialect(Protocol):
         """Make a reshape right for an operand stored as `before` and a result stored as `after`."""
 
     def why_plain(self, node: Node) -> str:
-        """Why `node` reads and writes the plain order, for the report: "SOFTMAX works on the last dimension"."""
+        """What holds `node` to the order it has, for the report: "SOFTMAX works on the last dimension"."""

@@ -28,54 +28,47 @@ def assign_layout(
     Graphs in attributes (branches, loop bodies) are done each on its own, their boundaries plain.
     """
     statistics = {RULE: RuleStatistics()}
-    _compose(model, dialect, compose, rewriter, statistics)
-    _round(model, dialect, channels_last_forms, rewriter, boundary, statistics)
-    _compose(model, dialect, compose, rewriter, statistics)
+    graphs = [model.graph, *model.graph.subgraphs()]
+
+    def shorten() -> None:
+        for graph in graphs:
+            share_views(graph, dialect, rewriter, compose.name)
+        for name, found in apply_rules(model, [compose], rewriter).items():
+            total = statistics.setdefault(name, RuleStatistics())
+            total.tried += found.tried
+            total.applied += found.applied
+            total.seconds += found.seconds
+
+    def improve(propose: Propose, edge: Boundary = Boundary.KEEP) -> bool:
+        saved = False
+        for graph in graphs:
+            edge_here = edge if graph is model.graph else Boundary.KEEP
+            if rewriter.allowed() and _improve(graph, dialect, propose, edge_here, rewriter):
+                statistics[RULE].applied += 1
+                saved = True
+        return saved
+
+    shorten()
+    if improve(channels_last_forms, boundary):
+        shorten()
     for _ in range(_ROUNDS):
         saved = False
         for propose in (push_forms, pull_forms):
-            if _round(model, dialect, propose, rewriter, Boundary.KEEP, statistics):
+            if improve(propose):
                 saved = True
-                _compose(model, dialect, compose, rewriter, statistics)
+                shorten()
         if not saved:
             break
     return statistics
 
 
-def _compose(
-    model: Model,
-    dialect: Dialect,
-    rule: ComposeViewsRule,
-    rewriter: Rewriter,
-    statistics: dict[str, RuleStatistics],
-) -> None:
-    share_views(model, dialect, rewriter, rule.name)
-    for name, found in apply_rules(model, [rule], rewriter).items():
-        total = statistics.setdefault(name, RuleStatistics())
-        total.tried += found.tried
-        total.applied += found.applied
-        total.seconds += found.seconds
-
-
-def _round(
-    model: Model,
-    dialect: Dialect,
-    propose: Propose,
-    rewriter: Rewriter,
-    boundary: Boundary,
-    statistics: dict[str, RuleStatistics],
+def _improve(
+    graph: Graph, dialect: Dialect, propose: Propose, boundary: Boundary, rewriter: Rewriter
 ) -> bool:
-    """One choice between the orders there are and those proposed; True where it saved anything."""
-    saved = False
-    for graph in (model.graph, *model.graph.subgraphs()):
-        if not rewriter.allowed():
-            break
-        edge = boundary if graph is model.graph else Boundary.KEEP
-        plan = assign(graph, dialect, propose(graph, dialect), edge)
-        if plan is None or (plan.saving() <= 0 and edge is Boundary.KEEP):
-            continue
-        materialise(graph, plan, dialect, rewriter)
-        verify_layout(graph, plan, dialect)
-        statistics[RULE].applied += 1
-        saved = saved or plan.saving() > 0
-    return saved
+    """One choice between the orders there are and those proposed; True where the graph was changed."""
+    plan = assign(graph, dialect, propose(graph, dialect), boundary)
+    if plan is None or (plan.saving() <= 0 and boundary is Boundary.KEEP):
+        return False
+    materialise(graph, plan, dialect, rewriter)
+    verify_layout(graph, plan, dialect)
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from graphrewrite.ir import Dim, Dims, Graph, Model, Node, Value, dims, is_constant
+from graphrewrite.ir import Dim, Dims, Graph, Node, Value, dims, is_constant
 from graphrewrite.layout.perms import Perm, is_identity, permute
 from graphrewrite.layout.regroup import regroup
 from graphrewrite.layout.rules import Dialect
@@ -112,6 +112,8 @@ class ComposeViewsRule:
 
     def match(self, node: Node) -> Match:
         """The longest chain that ends in `node` and gets shorter."""
+        if self._is_short(node):
+            raise MatchFailure("it is a view on its own", node)
         best = None
         for chain in self._chains(node):
             if self._shorter(chain):
@@ -132,6 +134,16 @@ class ComposeViewsRule:
         if dims(value) != form.result:
             value = self.dialect.reshape(rewriter, value, form.result)
         return value
+
+    def _is_short(self, node: Node) -> bool:
+        """True for a view that is not behind another and does something. Nearly all are: told without looking further."""
+        source = node.inputs[0]
+        if source is None or self._is_view(source.producer()):
+            return False
+        perm = self.dialect.transpose_perm(node)
+        if perm is not None:
+            return not is_identity(perm)
+        return self.dialect.is_general_reshape(node) and dims(source) != dims(node.outputs[0])
 
     def _is_view(self, node: Node | None) -> bool:
         return node is not None and (
@@ -194,10 +206,8 @@ class ComposeViewsRule:
         if (form.transposes, form.reshapes) < (transposes, reshapes):
             return True
         # The other reshapes become RESHAPE, which every order suits.
-        return (form.transposes, form.reshapes) == (0, 1) and len(chain.nodes) == 1 and not self._plain(root)
-
-    def _plain(self, node: Node) -> bool:
-        return node.op_type == "RESHAPE"
+        alone = len(chain.nodes) == 1 and not transposes
+        return alone and not self.dialect.is_general_reshape(root)
 
 
 def _expressible(form: Form) -> bool:
@@ -206,13 +216,8 @@ def _expressible(form: Form) -> bool:
     return all(sum(not isinstance(dim, int) for dim in shape) <= 1 for shape in shapes)
 
 
-def share_views(model: Model, dialect: Dialect, rewriter: Rewriter, name: str) -> None:
-    """Equal TRANSPOSEs and reshapes of one value become one."""
-    for graph in (model.graph, *model.graph.subgraphs()):
-        _share(graph, dialect, rewriter, name)
-
-
-def _share(graph: Graph, dialect: Dialect, rewriter: Rewriter, name: str) -> None:
+def share_views(graph: Graph, dialect: Dialect, rewriter: Rewriter, name: str) -> None:
+    """Equal TRANSPOSEs and reshapes of one value of `graph` become one."""
     first: dict[tuple[Value, str, object], Node] = {}
     for node in list(graph):
         perm = dialect.transpose_perm(node)

@@ -452,14 +452,18 @@ class Rewriter:
             return False  # a branch that is never taken may contradict what is known by now
 
     def collect_garbage(self) -> None:
-        """Remove every node and constant that no output needs."""
+        """Remove every node and constant that no output needs; counts as one rewrite where there was anything."""
+        found = False
         for graph in reversed(list(all_graphs(self.model.graph))):
             for node in reversed(graph):
                 if node.graph is not None and not any(is_used(value) for value in node.outputs):
                     self.erase(node)
+                    found = True
             for name, value in list(graph.initializers.items()):
                 if not is_used(value):
                     del graph.initializers[name]
+                    found = True
+        self.count += found
 
 
 def _names(graph: Graph) -> set[str]:

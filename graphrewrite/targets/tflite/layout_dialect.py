@@ -15,6 +15,7 @@ from graphrewrite.targets.tflite.dialect import DOMAIN
 from graphrewrite.targets.tflite.layout_rules import CHANNELS_LAST, RULES, rows_in_order
 
 _RESHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+_LAST_DIMENSION = ("SOFTMAX", "LOG_SOFTMAX", "FULLY_CONNECTED", "L2_NORMALIZATION", "TOPK_V2")
 
 
 class TFLiteLayout:
@@ -22,6 +23,10 @@ class TFLiteLayout:
 
     domain = DOMAIN
     rules: Mapping[str, Rule | FlagRule] = RULES
+
+    def __init__(self) -> None:
+        self._perms: dict[Value, Perm | None] = {}
+        self._orders: dict[Perm, Value] = {}
 
     def channels_last(self, node: Node) -> Sequence[Value]:
         """Operands and results that are [N, spatial..., C]."""
@@ -31,16 +36,28 @@ class TFLiteLayout:
         found = [value for index in operands if (value := node.inputs[index]) is not None]
         return [*found, *node.outputs]
 
+    def is_transpose(self, node: Node) -> bool:
+        """True for TRANSPOSE."""
+        return node.domain == DOMAIN and node.op_type == "TRANSPOSE"
+
     def transpose_perm(self, node: Node) -> Perm | None:
         """The constant order of a TRANSPOSE."""
         if node.op_type != "TRANSPOSE" or node.domain != DOMAIN:
             return None
-        order, size = constant_ints(node.inputs[1]), rank(node.inputs[0])
-        return None if order is None or size is None else tuple(axis % size for axis in order)
+        order = node.inputs[1]
+        assert order is not None
+        if order not in self._perms:
+            axes = constant_ints(order)
+            self._perms[order] = None if axes is None else tuple(axis % len(axes) for axis in axes)
+        return self._perms[order]
 
     def is_reshape(self, node: Node) -> bool:
         """True for RESHAPE, EXPAND_DIMS and SQUEEZE."""
         return node.domain == DOMAIN and node.op_type in _RESHAPES
+
+    def is_general_reshape(self, node: Node) -> bool:
+        """True for RESHAPE."""
+        return node.domain == DOMAIN and node.op_type == "RESHAPE"
 
     def regrouping(self, node: Node) -> Regroup | None:
         """What a reshape does to dimensions."""
@@ -71,8 +88,14 @@ class TFLiteLayout:
 
     def transpose(self, rewriter: Rewriter, value: Value, perm: Perm) -> Value:
         """A TRANSPOSE of `value`."""
-        order = rewriter.constant(np.asarray(perm, np.int32))
-        return rewriter.op("TRANSPOSE", value, order, domain=DOMAIN)
+        return rewriter.op("TRANSPOSE", value, self._order(rewriter, perm), domain=DOMAIN)
+
+    def _order(self, rewriter: Rewriter, perm: Perm) -> Value:
+        """The operand for `perm`: one for all transposes."""
+        known = self._orders.get(perm)
+        if known is None or known.graph is None or known.name not in rewriter.model.graph.initializers:
+            known = self._orders[perm] = rewriter.constant(np.asarray(perm, np.int32), "order")
+        return known
 
     def reshape(self, rewriter: Rewriter, value: Value, dims: Dims) -> Value:
         """A RESHAPE of `value`."""
@@ -81,8 +104,8 @@ class TFLiteLayout:
         return rewriter.op("RESHAPE", value, target, domain=DOMAIN, new_shape=shape)
 
     def set_transpose(self, rewriter: Rewriter, node: Node, perm: Perm) -> None:
-        """Give a TRANSPOSE another order."""
-        rewriter.update(node, {1: rewriter.constant(np.asarray(perm, np.int32))}, {})
+        """Give a TRANSPOSE another order; its operand and its result have the shapes for it already."""
+        rewriter.rewire(node, {1: self._order(rewriter, perm)})
 
     def set_reshape(self, rewriter: Rewriter, node: Node, before: Perm, after: Perm) -> None:
         """Follow the order of the operand and the result."""
@@ -105,13 +128,13 @@ class TFLiteLayout:
             rewriter.update(node, {}, {"squeeze_dims": sorted(before.index(axis) for axis in touched)})
 
     def why_plain(self, node: Node) -> str:
-        """Why `node` takes the plain order only."""
+        """What holds `node` to the order it has."""
         if node.op_type in CHANNELS_LAST:
             return f"{node.op_type} wants channels last"
-        if node.op_type in ("SOFTMAX", "LOG_SOFTMAX", "FULLY_CONNECTED", "L2_NORMALIZATION", "TOPK_V2"):
+        if node.op_type in _LAST_DIMENSION:
             return f"{node.op_type} works on the last dimension"
         if node.op_type == "BATCH_MATMUL":
             return "BATCH_MATMUL multiplies the last two dimensions"
-        if node.op_type in RULES or self.is_reshape(node) or node.op_type == "TRANSPOSE":
-            return f"{node.op_type} can't follow that order here"
+        if node.op_type in RULES or self.is_transpose(node):
+            return f"{node.op_type} would follow, but another order costs more elsewhere"
         return f"{node.op_type} has no other order"

@@ -17,8 +17,6 @@ from graphrewrite.targets.tflite.dialect import DOMAIN
 
 SHAPE_COST = 64
 """A GATHER on a vector of a few numbers."""
-ADJ_X_COST = 1024
-"""XNNPACK takes BATCH_MATMUL with adj_y but not with adj_x, which then transposes inside the built-in kernel."""
 
 _ELEMENTWISE = [
     "ABS",
@@ -385,7 +383,7 @@ def _takes_swapped(node: Node, is_output: bool, index: int, perm: Perm) -> bool:
 
 
 def _rewrite_batch_matmul(node: Node, rewriter: Rewriter, permuted: frozenset[tuple[bool, int]]) -> None:
-    """A swapped operand flips its flag; a swapped result is (X Y)^T = Y^T X^T."""
+    """A swapped operand flips its flag; a swapped result is (X Y)^T = Y^T X^T. Both flags are free (measured)."""
     flags = [node.attributes.get_int(name, 0) != 0 for name in ("adj_x", "adj_y")]
     flags = [flag != ((False, index) in permuted) for index, flag in enumerate(flags)]
     operands = list(node.inputs[:2])
