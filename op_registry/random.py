@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graphrewrite.ir import DataType, Value, constant_scalar
 from graphrewrite.registry import OpNode, lowering
 
@@ -48,15 +50,20 @@ def bernoulli(node: OpNode, t: TFLite) -> Value:
     return t.cast(t.op("LESS", drawn, x), _target(node))
 
 
-@lowering("tflite", "Dropout", note="in inference")
+@lowering("tflite", "Dropout")
 def dropout(node: OpNode, t: TFLite) -> list[Value | None]:
-    """In inference the data itself, and a mask of ones."""
+    """In inference the data itself, and a mask of ones; in training each element is kept or dropped by a random number."""
     x = node.input(0)
-    if node.has(2):
-        training = node.const(2)
-        if training is None:
-            node.refuse("whether it trains is decided at run time", "export the model in inference mode")
-        if training.any() and constant_scalar(node.optional(1)) != 0.0:
-            node.refuse("it is in training mode", "export the model in inference mode")
-    mask = t.op("FILL", t.shape_of(x), t.const(True, DataType.BOOL)) if node.wants(1) else None
-    return [x, mask][: len(node.outputs)]
+    training = node.const(2) if node.has(2) else np.asarray(False)
+    if training is not None and (not training.any() or constant_scalar(node.optional(1)) == 0.0):
+        mask = t.op("FILL", t.shape_of(x), t.const(True, DataType.BOOL)) if node.wants(1) else None
+        return [x, mask][: len(node.outputs)]
+    ratio = t.cast(node.input(1), DataType.FLOAT) if node.has(1) else t.const(0.5, DataType.FLOAT)
+    ratio, switch = t.reshape(ratio, []), t.reshape(node.input(2), [])
+    drawn = t.op("RANDOM_UNIFORM", t.shape_of(x), seed=_seed(node), seed2=0)
+    kept = t.op("LOGICAL_OR", t.op("GREATER_EQUAL", drawn, ratio), t.op("LOGICAL_NOT", switch))
+    wide = t.cast(x, DataType.FLOAT)
+    scaled = t.op("DIV", wide, t.op("SUB", t.like(1, ratio), ratio))
+    dropped = t.op("SELECT_V2", kept, t.op("SELECT_V2", switch, scaled, wide), t.like(0, wide))
+    outputs: list[Value | None] = [t.cast(dropped, node.dtype()), kept]
+    return outputs[: len(node.outputs)]

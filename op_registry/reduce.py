@@ -83,18 +83,23 @@ def sums(node: OpNode, t: TFLite) -> Value:
 
 @lowering("tflite", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 def rooted(node: OpNode, t: TFLite) -> Value:
-    """In float32. The exponentials of LogSumExp are relative to the largest, kept finite where that is infinite."""
-    dtype = node.dtype()
-    if dtype not in FLOATS:
+    """Sums of integers stay integers, the function of them is float32, and its fraction is cut off.
+
+    The exponentials of LogSumExp are relative to the largest, kept finite where that is infinite.
+    """
+    dtype, axes = node.dtype(), Axes(node, t)
+    if dtype not in FLOATS and dtype not in (DataType.INT32, DataType.INT64):
         node.refuse(
-            f"TFLite computes {node.op_type} in float32, and its result would have to be {dtype.name.lower()}",
-            "cast the input to float32 in the model",
+            f"TFLite has no {node.op_type} of {dtype.name.lower()}",
+            "cast the input to float32 in the model, if its values fit",
         )
-    x, axes = t.cast(node.input(0), DataType.FLOAT), Axes(node, t)
+    exact = dtype not in FLOATS and node.op_type != "ReduceLogSumExp"
+    x = node.input(0) if exact else t.cast(node.input(0), DataType.FLOAT)
     if node.op_type == "ReduceL2":
-        result = t.op("SQRT", _reduce(t, axes, "SUM", t.op("MUL", x, x)))
+        total = _reduce(t, axes, "SUM", t.op("MUL", x, x))
+        result = t.op("SQRT", t.cast(total, DataType.FLOAT))
     elif node.op_type == "ReduceLogSum":
-        result = t.op("LOG", _reduce(t, axes, "SUM", x))
+        result = t.op("LOG", t.cast(_reduce(t, axes, "SUM", x), DataType.FLOAT))
     elif 0 in node.dims():
         result = _reduce(t, axes, "REDUCE_MAX", x)  # -inf, which ADD would make finite
     else:

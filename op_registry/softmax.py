@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode, lowering
 
+from .precision import in_float32
 from .views import dim_value
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ _RANK = 4
 
 @lowering("tflite", "Softmax", "LogSoftmax")
 def softmax(node: OpNode, t: TFLite) -> Value:
-    x, axis, rank = node.input(0), node.axis(), node.rank()
+    """Over the last dimension, the only one that the kernels know; XNNPACK's float16 SOFTMAX is right to 2 digits only."""
+    axis, rank = node.axis(), node.rank()
     perm = [index for index in range(rank) if index != axis] + [axis]
     back = [*range(axis), rank - 1, *range(axis, rank - 1)]
     kernel = "SOFTMAX" if node.op_type == "Softmax" else "LOG_SOFTMAX"
-    return t.transpose(_last(t, kernel, t.transpose(x, perm)), back)
+    return in_float32(node, t, lambda x: t.transpose(_last(t, kernel, t.transpose(x, perm)), back))
 
 
 def _last(t: TFLite, kernel: str, x: Value) -> Value:
@@ -36,8 +38,12 @@ def _last(t: TFLite, kernel: str, x: Value) -> Value:
 @lowering("tflite", "Hardmax")
 def hardmax(node: OpNode, t: TFLite) -> Value:
     """One at the first of the largest values along the axis, zero elsewhere."""
-    x, axis = node.input(0), node.axis()
+    x, axis, depth = node.input(0), node.axis(), dim_value(t, node.input(0), node.axis())
+    if (
+        node.rank() == 1
+    ):  # the position of a vector's largest value is a scalar, which ONNX's OneHot does not take
+        x, axis = t.reshape(x, [1, -1]), 1
     first = t.op("ARG_MAX", x, t.i32(axis), output_type="INT32")
-    depth = t.reshape(dim_value(t, x, axis), [])
     on, off = t.const(1, DataType.FLOAT), t.const(0, DataType.FLOAT)
-    return t.cast(t.op("ONE_HOT", first, depth, on, off, axis=axis), node.dtype())
+    hot = t.op("ONE_HOT", first, t.reshape(depth, []), on, off, axis=axis)
+    return t.cast(t.reshape(hot, [-1]) if node.rank() == 1 else hot, node.dtype())

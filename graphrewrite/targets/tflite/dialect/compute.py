@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from graphrewrite.ir import BodyBuilder, DataType, Node, Value, constant_ints, dims
-from graphrewrite.targets.tflite.dialect.op import activation, define
+from graphrewrite.targets.tflite.dialect.op import activation, define, in_runnable_type
 
 _TO_FIRST = [0, 3, 1, 2]
 _TO_LAST = [0, 2, 3, 1]
@@ -184,18 +184,28 @@ _REDUCTIONS = {
 }
 
 
+_NO_REDUCTION = frozenset({DataType.INT8, DataType.UINT8, DataType.INT16, DataType.UINT16, DataType.BOOL})
+"""ONNX Runtime lacks some or all reductions of these."""
+
+
 @define(*_REDUCTIONS, "REDUCE_ANY", "REDUCE_ALL", data=(0,))
 def reduction(node: Node, body: BodyBuilder) -> Sequence[str]:
     keep = node.attributes.get_int("keep_dims", 0)
     if node.op_type in _REDUCTIONS:
         # noop_with_empty_axes: TFLite reduces nothing where the axes are empty
         return [
-            body.op(
-                _REDUCTIONS[node.op_type],
-                body.inputs[0],
-                body.int64(1),
-                keepdims=keep,
-                noop_with_empty_axes=1,
+            in_runnable_type(
+                node,
+                body,
+                0,
+                _NO_REDUCTION,
+                lambda cast: body.op(
+                    _REDUCTIONS[node.op_type],
+                    cast(body.inputs[0]),
+                    body.int64(1),
+                    keepdims=keep,
+                    noop_with_empty_axes=1,
+                ),
             )
         ]
     inner = "ReduceMax" if node.op_type == "REDUCE_ANY" else "ReduceMin"
@@ -264,9 +274,10 @@ def cumsum(node: Node, body: BodyBuilder) -> Sequence[str]:
 @define("ARG_MAX", "ARG_MIN", data=(0,), result="")
 def arg(node: Node, body: BodyBuilder) -> Sequence[str]:
     axis = (constant_ints(node.inputs[1]) or [0])[0]
-    found = body.op(
-        "ArgMax" if node.op_type == "ARG_MAX" else "ArgMin", body.inputs[0], axis=axis, keepdims=0
-    )
+    x, value = body.inputs[0], node.inputs[0]
+    if value is not None and value.dtype in _NO_REDUCTION:
+        x = body.op("Cast", x, to=onnx.TensorProto.INT32)
+    found = body.op("ArgMax" if node.op_type == "ARG_MAX" else "ArgMin", x, axis=axis, keepdims=0)
     if node.attributes.get_string("output_type", "INT32") == "INT32":
         found = body.op("Cast", found, to=onnx.TensorProto.INT32)
     return [found]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from graphrewrite.ir import BodyBuilder, Node
-from graphrewrite.targets.tflite.dialect.op import activation, define
+from graphrewrite.ir import BodyBuilder, DataType, Node
+from graphrewrite.targets.tflite.dialect.op import activation, define, in_runnable_type
 
 _UNARY = {
     "ABS": "Abs",
@@ -52,6 +52,8 @@ _COMPARISON = {
     "LESS": "Less",
     "LESS_EQUAL": "LessOrEqual",
 }
+_NO_SELECTION = frozenset({DataType.INT16, DataType.UINT16, DataType.BOOL})
+"""ONNX Runtime has no Max, Min and Where for these."""
 
 
 @define(*_UNARY)
@@ -64,7 +66,11 @@ def binary(node: Node, body: BodyBuilder) -> Sequence[str]:
     op_type = _BINARY[node.op_type]
     if op_type == "BitwiseAnd" and node.inputs[0] is not None and node.inputs[0].dtype == 9:
         op_type = "And"
-    return [activation(node, body, body.op(op_type, *body.inputs))]
+    lacking = _NO_SELECTION if op_type in ("Max", "Min") else frozenset()
+    result = in_runnable_type(
+        node, body, 0, lacking, lambda cast: body.op(op_type, *(cast(name) for name in body.inputs))
+    )
+    return [activation(node, body, result)]
 
 
 @define(*_COMPARISON, result="BOOL")
@@ -166,7 +172,12 @@ def floor_mod(node: Node, body: BodyBuilder) -> Sequence[str]:
 
 @define("SELECT_V2", data=(1, 2))
 def select(node: Node, body: BodyBuilder) -> Sequence[str]:
-    return [body.op("Where", *body.inputs)]
+    condition, x, y = body.inputs
+    return [
+        in_runnable_type(
+            node, body, 1, _NO_SELECTION, lambda cast: body.op("Where", condition, cast(x), cast(y))
+        )
+    ]
 
 
 @define("CAST", result="")

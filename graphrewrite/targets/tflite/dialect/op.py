@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import Array, Body, BodyBuilder, Node, register_meaning
+from graphrewrite.ir import Array, Body, BodyBuilder, DataType, Node, register_meaning
 
 DOMAIN = "tflite"
 
 Meaning = Callable[[Node, BodyBuilder], Sequence[str]]
 """Builds the ONNX nodes of an operator; returns the names of its outputs."""
+Cast = Callable[[str], str]
 Fold = Callable[[Sequence[Array], Mapping[str, Any]], Array | None]
 """Computes an operator on constants (all inputs known); None where it declines."""
 
@@ -74,6 +75,20 @@ def target_op(name: str) -> TargetOp:
 def defined() -> dict[str, TargetOp]:
     """Every operator of the dialect by name."""
     return dict(sorted(_OPS.items()))
+
+
+def in_runnable_type(
+    node: Node, body: BodyBuilder, index: int, lacking: frozenset[DataType], compute: Callable[[Cast], str]
+) -> str:
+    """`compute(cast)` in int32 and back where the type of input `index` is one that ONNX Runtime's kernel lacks.
+
+    `compute` passes the operands of that type through `cast`.
+    """
+    value = node.inputs[index]
+    if value is None or value.dtype not in lacking:
+        return compute(lambda name: name)
+    result = compute(lambda name: body.op("Cast", name, to=int(DataType.INT32)))
+    return body.op("Cast", result, to=int(value.dtype))
 
 
 def activation(node: Node, body: BodyBuilder, value: str) -> str:
