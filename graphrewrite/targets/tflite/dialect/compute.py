@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 
 from graphrewrite.ir import BodyBuilder, DataType, Node, Value, constant_ints, dims
 from graphrewrite.targets.tflite.dialect.op import activation, define, in_runnable_type
@@ -298,6 +299,31 @@ def unique(node: Node, body: BodyBuilder) -> Sequence[str]:
     if node.attributes.get_string("idx_out_type", "INT32") == "INT32":
         inverse = body.op("Cast", inverse, to=onnx.TensorProto.INT32)
     return [values, inverse]
+
+
+@define("NON_MAX_SUPPRESSION_V4", data=(0, 1), result="")
+def non_max_suppression(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """boxes [n, 4], scores [n], limit, overlap, score threshold (scalars): numbers padded with 0 to the limit, and how many.
+
+    TFLite drops boxes whose overlap reaches the threshold, ONNX those that exceed it: the float before it means the same.
+    """
+    boxes, scores = body.op("Unsqueeze", body.inputs[0], body.const([0])), body.inputs[1]
+    scores = body.op("Unsqueeze", scores, body.const([0, 1]))
+    one = body.const([1])
+    limit = body.op("Reshape", body.int64(2), one)
+    before = body.op("Mul", body.inputs[3], body.const(1 - 2.0**-24, np.float32))
+    overlap, floor = (body.op("Reshape", name, one) for name in (before, body.inputs[4]))
+    rows = body.op("NonMaxSuppression", boxes, scores, limit, overlap, floor)
+    chosen = body.op("Gather", rows, body.const(2), axis=1)
+    number = body.op("Shape", chosen)
+    rest = body.op("ConstantOfShape", body.op("Sub", limit, number), value=_zeros(np.int64))
+    padded = body.op("Concat", chosen, rest, axis=0)
+    scalar = body.op("Squeeze", number)
+    return [body.op("Cast", name, to=onnx.TensorProto.INT32) for name in (padded, scalar)]
+
+
+def _zeros(dtype: type[np.generic]) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.zeros(1, dtype))
 
 
 _SEGMENTS = {
