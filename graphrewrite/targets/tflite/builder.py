@@ -43,7 +43,7 @@ _WIDER: dict[DataType, tuple[DataType, ...]] = {
 """Types that hold every value of the key exactly, best first. int32 and int64 fit in no float32."""
 
 _LAZY_BYTES = 1 << 20
-"""Folded constants above this size are computed when the file is written, so that no second copy is kept."""
+"""Folded constants above this size are made contiguous when the file is written, so that no second copy is kept."""
 
 
 def tflite_type(dtype: DataType) -> str:
@@ -190,10 +190,8 @@ class TFLite:
 
 
 def _lazy(source: Value | None, result: Array) -> Array | onnx_ir.TensorProtocol:
-    """A big folded view is made contiguous only while the file is written: then no second copy of the weights stays."""
+    """A big folded view stays one: the writer copies it slice by slice, and no second copy of the weights is ever made."""
     if source is None or result.nbytes < _LAZY_BYTES or result.flags.c_contiguous:
         return np.asarray(result, order="C")  # ascontiguousarray would make rank 0 rank 1
     dtype = DataType.from_numpy(result.dtype)
-    return LazyTensor(
-        lambda: onnx_ir.Tensor(np.ascontiguousarray(result)), dtype=dtype, shape=Shape(list(result.shape))
-    )
+    return LazyTensor(lambda: onnx_ir.Tensor(result), dtype=dtype, shape=Shape(list(result.shape)))
