@@ -84,11 +84,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"'{error.filename}'" if error.filename else "a file"
         return _fail(arguments, _Unusable(f"{where} can't be used: {error.strerror or error}"))
     except Exception as error:
-        return _fail(arguments, error)
+        return _fail(arguments, _blamed(error))
+
+
+def _blamed(error: Exception) -> Exception:
+    """An error in a file of the user's own is theirs; everything else is ours."""
+    from graphrewrite.pipeline.discovery import USER_MODULE
+
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).startswith(USER_MODULE):
+            place = f"'{frame.f_code.co_filename}', line {line}"
+            wrapped = _Unusable(f"the pass in {place} failed: {type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            return wrapped
+    return error
 
 
 class _Unusable(GraphRewriteError):
-    """A file that the operating system does not let us read or write."""
+    """A file that can't be read or written, or a user's own that fails."""
 
     exit_code = 2
 

@@ -18,6 +18,9 @@ from graphrewrite.pipeline.passes import Pass, PatternPass, RewritePass, pass_na
 
 PassClass = type[Pass]
 
+USER_MODULE = "graphrewrite_user_"
+"""What the module names of users' files begin with."""
+
 
 def import_tree(package: str) -> Iterator[ModuleType]:
     """Import `package` and every module below it, in name order."""
@@ -72,7 +75,7 @@ def load_file(path: Path) -> ModuleType:
     Raises:
         UsageError: the file is missing or fails to import.
     """
-    name = f"graphrewrite_user_{path.stem}"
+    name = f"{USER_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UsageError(f"'{path}' is not a Python file")

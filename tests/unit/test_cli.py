@@ -159,6 +159,18 @@ def test_internal_errors_are_reported_without_a_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_failing_pass_of_the_user_is_named(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(
+        "from graphrewrite.pipeline import Pass\n\n\nclass Mine(Pass):\n"
+        "    def run(self, model, rewriter):\n        return {}[model.graph.name]\n"
+    )
+    assert main(["run", model, "--passes", "default,mine.py"]) == 2
+    text = capsys.readouterr().err
+    assert "mine.py', line 6 failed: KeyError: 'g'" in text
+    assert "defect" not in text
+    assert not Path("tiny.tflite").exists()
+
+
 def test_differing_outputs_leave_a_reproducer_and_no_file(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,9 @@ def test_fires(activation: str) -> None:
 
 
 def test_not_where_the_sum_is_read_elsewhere() -> None:
-    graph = check_op(f"{HEAD} => (float[2,3] z, float[2,3] s) {{ s = Add(x, y) z = Relu(s) }}", {"x": X, "y": Y})
+    graph = check_op(
+        f"{HEAD} => (float[2,3] z, float[2,3] s) {{ s = Add(x, y) z = Relu(s) }}", {"x": X, "y": Y}
+    )
     assert histogram(graph) == {"tflite.ADD": 1, "tflite.RELU": 1}
 
 
