@@ -162,16 +162,20 @@ def linear_taps(x: Number, size: Number) -> list[tuple[Number, Number]]:
     return [(base, 1 - share), (least(base + 1, size - 1), share)]
 
 
-def cubic_taps(x: Number, size: Number, a: float, *, exclude_outside: bool) -> list[tuple[Number, Number]]:
-    """(index, weight) of the four neighbours, for the cubic convolution kernel with coefficient `a`."""
-    base = floor(x)
-    share = x - base
-    weights = [
+def cubic_weights(share: Number, a: float) -> list[Number]:
+    """Weights of the elements at -1, 0, 1 and 2 for a point `share` (0 to 1) behind element 0."""
+    return [
         ((a * (share + 1) - 5 * a) * (share + 1) + 8 * a) * (share + 1) - 4 * a,
         ((a + 2) * share - (a + 3)) * share * share + 1,
         ((a + 2) * (1 - share) - (a + 3)) * (1 - share) * (1 - share) + 1,
         ((a * (2 - share) - 5 * a) * (2 - share) + 8 * a) * (2 - share) - 4 * a,
     ]
+
+
+def cubic_taps(x: Number, size: Number, a: float, *, exclude_outside: bool) -> list[tuple[Number, Number]]:
+    """(index, weight) of the four neighbours, for the cubic convolution kernel with coefficient `a`."""
+    base = floor(x)
+    weights = cubic_weights(x - base, a)
     indices = [base + offset for offset in (-1, 0, 1, 2)]
     if exclude_outside:
         weights = [weight * inside(index, size) for index, weight in zip(indices, weights)]
