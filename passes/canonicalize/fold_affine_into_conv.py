@@ -48,6 +48,7 @@ class FoldAffineIntoConv(RewritePass):
         "eliminate-common-subexpressions",
         "fuse-pad-into-conv",
         "reassociate-constants",
+        "fuse-gelu",
     )
 
     @property

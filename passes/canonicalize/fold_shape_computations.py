@@ -46,6 +46,7 @@ class FoldShapeComputations(Pass):
     """
 
     stage = Stage.CANONICALIZE
+    after = ("strip-tf-leftovers", "noise-policy")
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
         """Fold in graph order; nodes that lose their last user go on the way."""
