@@ -1,4 +1,4 @@
-"""Random numbers, and Dropout."""
+"""Random numbers, Multinomial, and Dropout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value, constant_scalar
+from graphrewrite.ir import Attr, AttributeType, DataType, Node, TensorType, Value, constant_scalar
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
@@ -48,6 +48,17 @@ def bernoulli(node: OpNode, t: TFLite) -> Value:
     x = t.cast(node.input(0), DataType.FLOAT)
     drawn = t.op("RANDOM_UNIFORM", t.shape_of(x), seed=_seed(node), seed2=0)
     return t.cast(t.op("LESS", drawn, x), _target(node))
+
+
+@lowering("tflite", "Multinomial")
+def multinomial(node: OpNode, t: TFLite) -> Value:
+    """Both take unnormalised logarithms of probabilities. MULTINOMIAL's type is that of its output."""
+    logits, count = t.cast(node.input(0), DataType.FLOAT), t.i32(node.attr("sample_size"))
+    seed = Attr("seed", AttributeType.INT, _seed(node))
+    made = Node("tflite", "MULTINOMIAL", [logits, count], [seed], num_outputs=1)
+    made.outputs[0].type = TensorType(DataType(node.attr("dtype")))
+    t.rewriter.insert(made)
+    return made.outputs[0]
 
 
 @lowering("tflite", "Dropout")

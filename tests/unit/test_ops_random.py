@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.helper
 import pytest
 
 from graphrewrite.targets.tflite.emit import write
@@ -45,6 +46,17 @@ def test_bernoulli() -> None:
     (found,) = drawn(single("Bernoulli", {"x": x}, dtype=onnx.TensorProto.BOOL), {"x": x})
     assert found.dtype == np.bool_
     assert abs(found.mean() - 0.3) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_multinomial(dtype: type) -> None:
+    x = np.log(np.array([[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]], np.float32))
+    target = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    (found,) = drawn(single("Multinomial", {"x": x}, sample_size=2000, dtype=target), {"x": x})
+    assert found.dtype == dtype
+    assert found.shape == (2, 2000)
+    shares = np.stack([np.bincount(row, minlength=3) / 2000 for row in found])
+    np.testing.assert_allclose(shares, np.exp(x), atol=0.06)
 
 
 def test_dropout_in_inference() -> None:

@@ -18,7 +18,7 @@ DERIVED = ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLog
 
 
 @pytest.mark.parametrize("keepdims", [0, 1])
-@pytest.mark.parametrize("axes", [[1], [-1], [0, 2], [3, 1, -4], [0, 1, 2, 3]])
+@pytest.mark.parametrize("axes", [[-1], [3, 1, -4], [0, 1, 2, 3]])
 @pytest.mark.parametrize("op_type", [*PLAIN, *DERIVED])
 def test_constant_axes(op_type: str, axes: list[int], keepdims: int) -> None:
     operand = np.array(axes, np.int64)

@@ -392,3 +392,11 @@ def random(node: Node, body: BodyBuilder) -> Sequence[str]:
     op_type = "RandomNormalLike" if node.op_type == "RANDOM_STANDARD_NORMAL" else "RandomUniformLike"
     zeros = body.op("ConstantOfShape", body.int64(0))
     return [body.op(op_type, zeros, dtype=onnx.TensorProto.FLOAT)]
+
+
+@define("MULTINOMIAL", data=(0,), result="")
+def multinomial(node: Node, body: BodyBuilder) -> Sequence[str]:
+    """logits [batch, classes], number of samples []; the type of its output (int32 or int64) is the only sign of it."""
+    dtype, count = node.outputs[0].dtype, (constant_ints(node.inputs[1]) or [1])[0]
+    assert dtype is not None
+    return [body.op("Multinomial", body.inputs[0], sample_size=count, dtype=int(dtype))]
