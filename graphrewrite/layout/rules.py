@@ -166,6 +166,9 @@ class Dialect(Protocol):
     def regrouping(self, node: Node) -> Regroup | None:
         """What a reshape does to dimensions, None where that is not known."""
 
+    def is_row_wise(self, node: Node) -> bool:
+        """True where `node` has one run-time operand, and computes each of its rows (the last dimension) by itself."""
+
     def transpose(self, rewriter: Rewriter, value: Value, perm: Perm) -> Value:
         """A TRANSPOSE of `value`."""
 

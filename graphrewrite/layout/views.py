@@ -12,7 +12,7 @@ from graphrewrite.layout.rules import Dialect
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
 _LONGEST = 16
-_HIGHEST_RANK = 6
+HIGHEST_RANK = 6
 """XNNPACK's highest rank for a TRANSPOSE; a composed one is not made of a higher rank."""
 
 
@@ -38,7 +38,7 @@ class Form:
         return int(self.source != self.split) + int(permute(self.split, self.perm) != self.result)
 
 
-class _Atoms:
+class ViewTrace:
     """A value during a chain: pieces of the source's dimensions, in the source's order and in the value's."""
 
     def __init__(self, source: Dims) -> None:
@@ -46,7 +46,16 @@ class _Atoms:
         self.source = list(range(len(source)))
         self.dims: list[list[int]] = [[axis] for axis in range(len(source))]
 
+    def follow(self, node: Node, dialect: Dialect) -> bool:
+        """Follow a view; False where the pieces can't be told."""
+        perm, target = dialect.transpose_perm(node), dims(node.outputs[0])
+        if perm is None:
+            return target is not None and self.reshape(target)
+        self.transpose(perm)
+        return True
+
     def transpose(self, perm: Perm) -> None:
+        """Follow a transpose."""
         self.dims = [self.dims[axis] for axis in perm]
 
     def reshape(self, target: Dims) -> bool:
@@ -92,6 +101,18 @@ class _Atoms:
         return total
 
 
+def build(form: Form, source: Value, dialect: Dialect, rewriter: Rewriter) -> Value:
+    """The views of `form` on `source`."""
+    value = source
+    if form.transposes:
+        if form.split != form.source:
+            value = dialect.reshape(rewriter, value, form.split)
+        value = dialect.transpose(rewriter, value, form.perm)
+    if dims(value) != form.result:
+        value = dialect.reshape(rewriter, value, form.result)
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class Chain:
     """Views from `source` to the root, and the shorter form of them."""
@@ -126,14 +147,7 @@ class ComposeViewsRule:
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value:
         """Build the normal form."""
         chain = self._found.pop(match.root)
-        form, value = chain.form, chain.source
-        if form.transposes:
-            if form.split != form.source:
-                value = self.dialect.reshape(rewriter, value, form.split)
-            value = self.dialect.transpose(rewriter, value, form.perm)
-        if dims(value) != form.result:
-            value = self.dialect.reshape(rewriter, value, form.result)
-        return value
+        return build(chain.form, chain.source, self.dialect, rewriter)
 
     def _is_short(self, node: Node) -> bool:
         """True for a view that is not behind another and does something. Nearly all are: told without looking further."""
@@ -170,22 +184,17 @@ class ComposeViewsRule:
         known, result = dims(source), dims(nodes[0].outputs[0])
         if known is None or result is None:
             return None
-        atoms = _Atoms(known)
-        for node in reversed(nodes):
-            perm = self.dialect.transpose_perm(node)
-            target = dims(node.outputs[0])
-            if perm is not None:
-                atoms.transpose(perm)
-            elif target is None or not atoms.reshape(target):
-                return self._only_reshapes(known, result, nodes)
-        form = atoms.form(known, result)
-        return form if _expressible(form) else None
+        trace = ViewTrace(known)
+        if not all(trace.follow(node, self.dialect) for node in reversed(nodes)):
+            return self._only_reshapes(known, result, nodes)
+        form = trace.form(known, result)
+        return form if expressible(form) else None
 
     def _only_reshapes(self, source: Dims, result: Dims, nodes: list[Node]) -> Form | None:
         if any(self.dialect.transpose_perm(node) is not None for node in nodes):
             return None
         form = Form(source, source, tuple(range(len(source))), result)
-        return form if _expressible(form) else None
+        return form if expressible(form) else None
 
     def _shorter(self, chain: Chain) -> bool:
         transposes = sum(self.dialect.transpose_perm(node) is not None for node in chain.nodes)
@@ -199,7 +208,7 @@ class ComposeViewsRule:
         highest = max(
             (len(p) for n in chain.nodes if (p := self.dialect.transpose_perm(n)) is not None), default=0
         )
-        if form.transposes and len(form.perm) > max(_HIGHEST_RANK, highest):
+        if form.transposes and len(form.perm) > max(HIGHEST_RANK, highest):
             return False
         if len(chain.nodes) == 1 and transposes and form.reshapes:
             return False  # a TRANSPOSE that is a RESHAPE in truth still says which dimension is which
@@ -210,7 +219,7 @@ class ComposeViewsRule:
         return alone and not self.dialect.is_general_reshape(root)
 
 
-def _expressible(form: Form) -> bool:
+def expressible(form: Form) -> bool:
     """True where each reshape leaves at most one dimension to run time."""
     shapes = [form.split, form.result] if form.transposes else [form.result]
     return all(sum(not isinstance(dim, int) for dim in shape) <= 1 for shape in shapes)

@@ -12,7 +12,7 @@ from graphrewrite.layout.regroup import Regroup, regroup
 from graphrewrite.layout.rules import FlagRule, Rule
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.tflite.dialect import DOMAIN
-from graphrewrite.targets.tflite.layout_rules import CHANNELS_LAST, RULES, rows_in_order
+from graphrewrite.targets.tflite.layout_rules import CHANNELS_LAST, ELEMENTWISE, RULES, rows_in_order
 
 _RESHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 _LAST_DIMENSION = ("SOFTMAX", "LOG_SOFTMAX", "FULLY_CONNECTED", "L2_NORMALIZATION", "TOPK_V2")
@@ -85,6 +85,18 @@ class TFLiteLayout:
         else:
             axes, size = list(node.attributes.get_ints("squeeze_dims", ())), rank(node.inputs[0])
         return None if not axes or size is None else [axis % size for axis in axes]
+
+    def is_row_wise(self, node: Node) -> bool:
+        """FULLY_CONNECTED and elementwise operators with constants that are the same for every row."""
+        moving = [value for value in node.inputs if value is not None and not is_constant(value)]
+        if node.domain != DOMAIN or len(node.outputs) != 1 or len(moving) != 1:
+            return False
+        if node.op_type == "FULLY_CONNECTED":
+            return moving[0] is node.inputs[0] and node.attributes.get_int("keep_num_dims", 0) != 0
+        if node.op_type not in ELEMENTWISE or rank(moving[0]) != rank(node.outputs[0]):
+            return False
+        fixed = [dims(value) or () for value in node.inputs if is_constant(value)]
+        return all(dim == 1 for shape in fixed for dim in shape[:-1])
 
     def transpose(self, rewriter: Rewriter, value: Value, perm: Perm) -> Value:
         """A TRANSPOSE of `value`."""

@@ -18,7 +18,7 @@ from graphrewrite.targets.tflite.dialect import DOMAIN
 SHAPE_COST = 64
 """A GATHER on a vector of a few numbers."""
 
-_ELEMENTWISE = [
+ELEMENTWISE = [
     "ABS",
     "ADD",
     "ADD_N",
@@ -394,7 +394,7 @@ def _rewrite_batch_matmul(node: Node, rewriter: Rewriter, permuted: frozenset[tu
 
 
 RULES: Mapping[str, Rule | FlagRule] = {
-    **dict.fromkeys(_ELEMENTWISE, Rule(_elementwise)),
+    **dict.fromkeys(ELEMENTWISE, Rule(_elementwise)),
     **dict.fromkeys(_REDUCTIONS, Rule(_reduction, _rewrite_axis_1)),
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), Rule(_arg, _rewrite_axis_1)),
     **dict.fromkeys(("REVERSE_V2", "CUMSUM"), Rule(_axes_of_first, _rewrite_axis_1)),
