@@ -27,14 +27,14 @@ from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import Rewrite, rows
 from graphrewrite.rewrite import BaseListener, Rewriter
 
-OLDEST = 7
+OLDEST = 6
 
 
 def import_model(model: Model, rewriter: Rewriter) -> None:
     """Normalise `model` in place.
 
     Raises:
-        InvalidModel: the opset is older than 7, a node can't be spelled in the current opset, or shapes contradict each other.
+        InvalidModel: the opset is older than 6, a node can't be spelled in the current opset, or shapes contradict each other.
     """
     version = model.opset_imports.get("", model.opset_imports.get("ai.onnx", OPSET))
     if version < OLDEST:

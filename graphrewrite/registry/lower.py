@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
-from graphrewrite.ir import AttributeType, Graph, Model, Node, Value, node_line, schema, source_name
+from graphrewrite.ir import (
+    AttributeType,
+    Graph,
+    Model,
+    Node,
+    ShapeConflict,
+    Value,
+    node_line,
+    schema,
+    source_name,
+)
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.functions import function_body, inline
 from graphrewrite.registry.opnode import OpNode, Refusal
@@ -162,7 +172,10 @@ def _inline_function(node: Node, rewriter: Rewriter) -> bool:
     if function is None:
         return False
     with rewriter.rewrite(f"expand-{node.op_type}", node):
-        result = inline(node, function, rewriter)
+        try:
+            result = inline(node, function, rewriter)
+        except ShapeConflict:  # some bodies are only valid for floats, though their op takes integers
+            return False
         if result is None:
             return False
         rewriter.replace(node, result[0])

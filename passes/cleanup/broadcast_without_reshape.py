@@ -19,8 +19,8 @@ class BroadcastWithoutReshape(RewritePass):
         --->
         %y = tflite.MUL(%x:[1, 8, 8, 512], %s)
 
-    Style scales of modulated convolutions end so: dimensions are aligned at the end, and those missing in front are ones.
-    Only where the other operand has the result's rank. Exact.
+    Style scales of modulated convolutions end so: dimensions are aligned at the end, and those missing in
+    front are ones. Only where the other operand has the result's rank. Exact.
     """
 
     stage = Stage.FINISH

@@ -17,7 +17,8 @@ class ShareConstants(Pass):
         --->
         %y = tflite.RESHAPE(%x, %s1:[1, 64])    %z = tflite.RESHAPE(%v, %s1)
 
-    Constants above `limit` bytes are left to `deduplicate-constants`, which compares weights before lowering. Exact.
+    Constants above `limit` bytes are left to `deduplicate-constants`, which compares weights before lowering.
+    Exact.
     """
 
     stage = Stage.FINISH
