@@ -1,0 +1,25 @@
+"""Sequences and optionals: `resolve-sequences` reads through those of known length; no target holds the others."""
+
+from __future__ import annotations
+
+from graphrewrite.registry import refusal
+
+refusal(
+    "tflite",
+    [
+        "SequenceEmpty",
+        "SequenceConstruct",
+        "SequenceInsert",
+        "SequenceErase",
+        "SequenceAt",
+        "SequenceLength",
+        "SequenceMap",
+        "SplitToSequence",
+        "ConcatFromSequence",
+        "Optional",
+        "OptionalHasElement",
+        "OptionalGetElement",
+    ],
+    "TFLite has tensors only, and the sequence or optional here can't be resolved before run time",
+    "make positions and split sizes constants and sequence outputs tensors (stack or concatenate them)",
+)
