@@ -96,9 +96,7 @@ class _Work:
         if value not in self.converted:
             perm = self.plan.forms[value] if label else inverse(self.plan.forms[value])
             made = self.beside(reader, value, lambda: self.move(value, perm))
-            known = layout(value)
-            order = perm if known is None else permute(known.perm, perm)
-            set_layout(made, None if is_identity(order) else Layout(order))
+            _note_order(made, value, perm)
             self.converted[value] = made
         return self.converted[value]
 
@@ -161,9 +159,14 @@ class _Work:
         if is_constant(value):
             return permuted_constant(self.rewriter, value, perm, target)
         if moves_only_ones(known, perm):
-            return self.dialect.reshape(self.rewriter, value, target)
-        moved = self.dialect.transpose(self.rewriter, value, perm)
-        return moved if spread is None else self.dialect.reshape(self.rewriter, moved, target)
+            moved = self.dialect.reshape(self.rewriter, value, target)
+        else:
+            moved = self.dialect.transpose(self.rewriter, value, perm)
+            if spread is not None:
+                return self.dialect.reshape(self.rewriter, moved, target)
+        if spread is None:
+            _note_order(moved, value, perm)
+        return moved
 
     # -- views --------------------------------------------------------------------------------------------------------
 
@@ -189,6 +192,13 @@ class _Work:
             label = self.plan.label(self.plan.results.get(value, -1))
             if label != self.plan.written(value):
                 self.rewriter.give_output(value, self.convert(value, label, None))
+
+
+def _note_order(moved: Value, value: Value, perm: Perm) -> None:
+    """Say of `moved` that it is `value` in the order `perm`."""
+    known = layout(value)
+    order = perm if known is None else permute(known.perm, perm)
+    set_layout(moved, None if is_identity(order) else Layout(order))
 
 
 def _spread(stored: Dims, classes: Classes, signature: Signature, order: Order) -> Dims:

@@ -10,7 +10,7 @@ from graphrewrite.layout.materialise import RULE, materialise
 from graphrewrite.layout.rules import Dialect
 from graphrewrite.layout.sinks import pull_forms, push_forms
 from graphrewrite.layout.tags import Forms, channels_last_forms
-from graphrewrite.layout.verify import verify_layout
+from graphrewrite.layout.verify import expectations, verify_layout
 from graphrewrite.layout.views import ComposeViewsRule, share_views
 from graphrewrite.rewrite import Rewriter, RuleStatistics, apply_rules
 
@@ -69,6 +69,7 @@ def _improve(
     plan = assign(graph, dialect, propose(graph, dialect), boundary)
     if plan is None or (plan.saving() <= 0 and boundary is Boundary.KEEP):
         return False
+    asked = expectations(graph, plan)
     materialise(graph, plan, dialect, rewriter)
-    verify_layout(graph, plan, dialect)
+    verify_layout(asked, plan)
     return True
