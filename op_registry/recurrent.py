@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from graphrewrite.ir import Value, constant_array, constant_ints, dims
+from graphrewrite.ir import DataType, Value, constant_array, constant_ints, dims
 from graphrewrite.registry import Onnx, OpNode, expansion
 
 Activation = Callable[[Value], Value]
@@ -193,6 +193,8 @@ def _layers(node: OpNode, b: Onnx, gates: int, default: list[str]) -> list[_Laye
         and all(n >= steps for n in content)
     ):
         lengths = None
+    if lengths is not None:
+        lengths = b.cast(lengths, DataType.INT64)
     layers = []
     for index, flag in enumerate(backwards):
         bias = None if not node.has(3) else b.op("Gather", node.input(3), b.i64(index), axis=0)

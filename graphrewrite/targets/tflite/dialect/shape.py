@@ -270,7 +270,11 @@ def one_hot(node: Node, body: BodyBuilder) -> Sequence[str]:
     values = body.op(
         "Concat", body.op("Reshape", off, body.const([1])), body.op("Reshape", on, body.const([1])), axis=0
     )
-    return [body.op("OneHot", body.int64(0), depth, values, axis=node.attributes.get_int("axis", -1))]
+    # A negative index is nowhere in TFLite; ONNX would count it from the end.
+    index = body.int64(0)
+    beyond = body.op("Cast", depth, to=onnx.TensorProto.INT64)
+    index = body.op("Where", body.op("Less", index, body.const(0)), beyond, index)
+    return [body.op("OneHot", index, depth, values, axis=node.attributes.get_int("axis", -1))]
 
 
 @define("DEPTH_TO_SPACE")
