@@ -19,6 +19,7 @@ from graphrewrite.numeric.inputs import SAMPLES, Sample, load_samples, make_samp
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.reference import Reference, create_session, open_reference
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, build, run_pipeline
+from graphrewrite.pipeline.collector import settled_heap
 from graphrewrite.report.repro import leave_repro
 from graphrewrite.targets.base import Target, Written
 from graphrewrite.targets.base import target as find_target
@@ -114,12 +115,13 @@ def run(
     path = _output_path(model, output, found)
     job = _Job(model, found, _load(model, shape, progress))
     ordered = build(passes, target)
-    records = _rewrite(
-        job, ordered, instruments, numeric_each, rewrite_limit, debug, samples, seed, progress, check
-    )
-    if any(instrument.should_stop(ordered[len(records) - 1]) for instrument in instruments if records):
-        return Result(None, _report(job, records, None, None, None), records, job.model)
-    return _write_and_check(job, path, records, check, allow_unchecked, repro, progress)
+    with settled_heap():
+        records = _rewrite(
+            job, ordered, instruments, numeric_each, rewrite_limit, debug, samples, seed, progress, check
+        )
+        if any(instrument.should_stop(ordered[len(records) - 1]) for instrument in instruments if records):
+            return Result(None, _report(job, records, None, None, None), records, job.model)
+        return _write_and_check(job, path, records, check, allow_unchecked, repro, progress)
 
 
 def _load(source: Source, shape: ShapeSpec | Sequence[str], progress: Progress) -> Model:
