@@ -46,9 +46,11 @@ class FoldAffineIntoConv(RewritePass):
     after = (
         "simplify-reshapes",
         "eliminate-common-subexpressions",
+        "fuse-gelu",
+        "fuse-hard-swish",
+        "fuse-layer-normalization",
         "fuse-pad-into-conv",
         "reassociate-constants",
-        "fuse-gelu",
     )
 
     @property

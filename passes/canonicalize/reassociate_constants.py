@@ -23,7 +23,7 @@ class ReassociateConstants(PatternPass):
     """
 
     stage = Stage.CANONICALIZE
-    after = ("eliminate-no-ops",)
+    after = ("eliminate-no-ops", "fuse-gelu", "fuse-hard-swish", "fuse-layer-normalization")
     patterns = tuple(
         op(outer, op(inner, value("x"), constant("a"), name="inner"), constant("b"))
         for pair in (("Mul", "Div"), ("Add", "Sub"))
