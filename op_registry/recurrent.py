@@ -10,7 +10,7 @@ import numpy as np
 from graphrewrite.ir import DataType, Value, constant_array, constant_ints, dims
 from graphrewrite.registry import Onnx, OpNode, expansion
 
-Activation = Callable[[Value], Value]
+from .recurrent_activations import Activation, activations_of
 
 
 @dataclasses.dataclass
@@ -109,65 +109,6 @@ class _Layer:
         return b.op("Slice", value, b.i64([first * size]), b.i64([last * size]), b.i64([axis]))
 
 
-def _activation(b: Onnx, name: str, alpha: float | None, beta: float | None) -> Activation:
-    def plain(op_type: str, **attributes: float) -> Activation:
-        return lambda x: b.op(op_type, x, **attributes)
-
-    def affine(x: Value) -> Value:
-        return b.op("Add", b.op("Mul", x, b.like(alpha, x)), b.like(beta, x))
-
-    def scaled_tanh(x: Value) -> Value:
-        return b.op("Mul", b.op("Tanh", b.op("Mul", x, b.like(beta, x))), b.like(alpha, x))
-
-    found: dict[str, Activation] = {
-        "relu": plain("Relu"),
-        "tanh": plain("Tanh"),
-        "sigmoid": plain("Sigmoid"),
-        "softsign": plain("Softsign"),
-        "softplus": plain("Softplus"),
-        "affine": affine,
-        "scaledtanh": scaled_tanh,
-        "leakyrelu": plain("LeakyRelu", alpha=alpha or 0.0),
-        "thresholdedrelu": plain("ThresholdedRelu", alpha=alpha or 0.0),
-        "elu": plain("Elu", alpha=alpha or 0.0),
-        "hardsigmoid": plain("HardSigmoid", alpha=alpha or 0.0, beta=beta or 0.0),
-    }
-    return found[name]
-
-
-_DEFAULTS: dict[str, tuple[float | None, float | None]] = {
-    "relu": (None, None),
-    "tanh": (None, None),
-    "sigmoid": (None, None),
-    "softsign": (None, None),
-    "softplus": (None, None),
-    "affine": (1.0, 0.0),
-    "scaledtanh": (1.0, 1.0),
-    "leakyrelu": (0.01, None),
-    "thresholdedrelu": (1.0, None),
-    "elu": (1.0, None),
-    "hardsigmoid": (0.2, 0.5),
-}
-"""alpha and beta of each activation where the op gives none; None for those that take none."""
-
-
-def _activations(node: OpNode, b: Onnx, default: list[str], directions: int) -> list[Activation]:
-    names = node.attr("activations") or default * directions
-    alphas, betas = list(node.attr("activation_alpha") or []), list(node.attr("activation_beta") or [])
-    found = []
-    for name in names:
-        key = name.lower()
-        if key not in _DEFAULTS:
-            node.refuse(f"there is no activation '{name}'")
-        alpha, beta = _DEFAULTS[key]
-        if alpha is not None and alphas:
-            alpha = alphas.pop(0)
-        if beta is not None and betas:
-            beta = betas.pop(0)
-        found.append(_activation(b, key, alpha, beta))
-    return found
-
-
 def _layers(node: OpNode, b: Onnx, gates: int, default: list[str]) -> list[_Layer]:
     """The directions of `node` with their operands cut out."""
     x = node.input(0)
@@ -182,7 +123,7 @@ def _layers(node: OpNode, b: Onnx, gates: int, default: list[str]) -> list[_Laye
     steps, batch = known[0], known[1] if isinstance(known[1], int) else None
     direction = node.attr("direction")
     backwards = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[direction]
-    activations = _activations(node, b, default, len(backwards))
+    activations = activations_of(node, b, default, len(backwards))
     hidden = node.attr("hidden_size") or (node.dims(2)[2])
     if not isinstance(hidden, int):
         node.refuse("its hidden size is unknown", "fix the input shapes with --shape")
