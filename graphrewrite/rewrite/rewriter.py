@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ class Rewriter:
         self.listeners: list[Listener] = list(listeners)
         self._names: set[str] | None = None
         self._suffix: dict[str, int] = {}
+        self._shared: dict[Hashable, Value] = {}
         self._anchor: Node | None = None
         self._anchor_graph: Graph | None = None
         self._origins: tuple[str, ...] = ()
@@ -147,6 +148,14 @@ class Rewriter:
         value.meta[GENERATED] = True
         self.model.graph.register_initializer(value)
         return value
+
+    def shared_constant(self, content: Array) -> Value:
+        """A constant that other nodes of this pass may read too: for axes, permutations and shapes."""
+        key = (content.dtype, content.shape, content.tobytes())
+        known = self._shared.get(key)
+        if known is None or known.graph is None:  # the last node that read it may have gone
+            known = self._shared[key] = self.constant(content)
+        return known
 
     def op(self, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
         """A new node with one output, inferred; folded at once where all inputs are constants."""

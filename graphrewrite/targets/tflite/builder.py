@@ -122,11 +122,11 @@ class TFLite:
 
     def i32(self, content: int | Sequence[int] | Sequence[Sequence[int]]) -> Value:
         """An int32 constant (axes, shapes, pads)."""
-        return self.rewriter.constant(np.asarray(content, dtype=np.int32))
+        return self.rewriter.shared_constant(np.asarray(content, dtype=np.int32))
 
     def i64(self, content: int | Sequence[int]) -> Value:
         """An int64 constant."""
-        return self.rewriter.constant(np.asarray(content, dtype=np.int64))
+        return self.rewriter.shared_constant(np.asarray(content, dtype=np.int64))
 
     # -- the everyday operators ----------------------------------------------------------------------------------------
 
