@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from graphrewrite.errors import NotChecked, OutputsDiffer, UsageError
-from graphrewrite.ir import Array, Model, Source, load, to_runnable_proto
+from graphrewrite.ir import Array, Model, Source, layout, load, to_runnable_proto
 from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
 from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
 from graphrewrite.numeric.inputs import SAMPLES, Sample, load_samples, make_samples
@@ -196,12 +197,12 @@ class _Guard:
         names = [entry.name for entry in session.get_outputs()]
 
         def runner(sample: Sample) -> Mapping[str, Array]:
-            return dict(zip(names, session.run(names, plan.candidate_feeds(sample)), strict=True))
+            return dict(zip(names, session.run(names, sample), strict=True))
 
         result = check(
             reference,
             self.job.samples[:1],
-            {"onnxruntime": runner},
+            {"onnxruntime": _fed(runner, plan, model)},
             margin=self.job.margin,
             noise=plan.reference_feeds(self.job.samples),
         )
@@ -231,9 +232,8 @@ def _write_and_check(
             progress("checking against the original")
             started = time.perf_counter()
             try:
-                verdict = _check(job, candidate)
-                if verdict.passed and job.samples:
-                    written.details |= job.target.facts(candidate, job.samples[0])
+                verdict, facts = _check(job, candidate)
+                written.details |= facts
             except NotChecked as error:
                 if not allow_unchecked:
                     raise
@@ -270,39 +270,52 @@ def _difference(verdict: CheckReport, folder: Path) -> str:
     )
 
 
-def _check(job: _Job, candidate: Path) -> CheckReport:
+def _check(job: _Job, candidate: Path) -> tuple[CheckReport, dict[str, Any]]:
+    """The verdict, and what the runtime said of the file on the way."""
     reference = job.open_reference()
     plan = NoisePlan.of(job.model, reference)
-    file = candidate
-    twin: Path | None = None
+    own = job.target.runners(candidate)
+    if not plan.inputs:
+        return _compare(job, reference, plan, own), job.target.facts(own)
+    # Random operators can't be compared: a twin of the file takes their values as inputs. The file itself must run, too.
+    twin = candidate.with_name(f".{candidate.stem}.twin{candidate.suffix}")
     try:
-        if plan.inputs:
-            # Random operators can't be compared: a twin of the file takes their values as inputs.
-            twin = candidate.with_name(f".{candidate.stem}.twin{candidate.suffix}")
-            job.target.write(plan.externalised(job.model), twin)
-            file = twin
-        runners: dict[str, Runner] = {
-            name: _fed(runner, plan, job.model) for name, runner in job.target.runners(file).items()
-        }
-        return check(
-            reference,
-            job.samples,
-            runners,
-            margin=job.margin,
-            noise=plan.reference_feeds(job.samples),
-            first_sample_only=frozenset(list(runners)[1:]),
-        )
+        job.target.write(plan.externalised(job.model), twin)
+        verdict = _compare(job, reference, plan, job.target.runners(twin))
+        main = next(iter(own.values()))
+        _fed(main, dataclasses.replace(plan, inputs=()), job.model)(job.samples[0])
+        return verdict, job.target.facts(own)
     finally:
-        if twin is not None:
-            twin.unlink(missing_ok=True)
+        twin.unlink(missing_ok=True)
+
+
+def _compare(job: _Job, reference: Reference, plan: NoisePlan, runners: Mapping[str, Runner]) -> CheckReport:
+    return check(
+        reference,
+        job.samples,
+        {name: _fed(runner, plan, job.model) for name, runner in runners.items()},
+        margin=job.margin,
+        noise=plan.reference_feeds(job.samples),
+        first_sample_only=frozenset(list(runners)[1:]),
+    )
 
 
 def _fed(runner: Runner, plan: NoisePlan, model: Model) -> Runner:
-    names = [value.name for value in model.graph.inputs if value.name]
+    """`runner` in the source's dimension order: inputs and outputs that the model stores in another are permuted."""
+    inputs = {value.name: layout(value) for value in model.graph.inputs if value.name}
+    outputs = {value.name: layout(value) for value in model.graph.outputs if value.name}
 
     def run(sample: Sample) -> Mapping[str, Array]:
         feeds = plan.candidate_feeds(sample)
-        return runner({name: feeds[name] for name in [*names, *plan.inputs] if name in feeds})
+        fed = {name: feeds[name] for name in [*inputs, *plan.inputs] if name in feeds}
+        for name, facet in inputs.items():
+            if facet is not None and name in fed:
+                fed[name] = np.ascontiguousarray(fed[name].transpose(facet.perm))
+        found = dict(runner(fed))
+        for name, facet in outputs.items():
+            if facet is not None and name in found:
+                found[name] = found[name].transpose(np.argsort(facet.perm))
+        return found
 
     return run
 

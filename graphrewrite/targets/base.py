@@ -43,8 +43,8 @@ class Target(Protocol):
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """Ways to run the file, the main one first; slow second opinions after it."""
 
-    def facts(self, path: Path, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """What the runtime says of the file (partitions, operators outside the delegate, ...), for the report."""
+    def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
+        """What the runtime said of the file while `runners` ran it (partitions, ...), for the report."""
 
 
 def target(name: str) -> Target:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphrewrite.errors import InternalError, MissingExtra
-from graphrewrite.ir import Model
+from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import Runner
 from graphrewrite.targets.base import Written
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.tflite.runtime import RunResult
 
 
 class TFLiteTarget:
@@ -48,19 +51,31 @@ class TFLiteTarget:
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """LiteRT with XNNPACK, and with its own kernels as an independent second opinion."""
+        return {"litert-xnnpack": LiteRT(path, xnnpack=True), "litert-kernels": LiteRT(path, xnnpack=False)}
+
+    def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
+        """XNNPACK partitions and the operators left outside them, as the last run saw them."""
+        main = runners["litert-xnnpack"]
+        if not isinstance(main, LiteRT) or main.result is None:
+            return {}
+        outside = dict(sorted(main.result.outside.items()))
+        return {"partitions": main.result.partitions, "outside_xnnpack": outside}
+
+
+class LiteRT:
+    """A Runner that keeps what the runtime said of its last run."""
+
+    def __init__(self, path: Path, *, xnnpack: bool) -> None:
+        self.path = path
+        self.xnnpack = xnnpack
+        self.result: RunResult | None = None
+
+    def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Outputs by name."""
         from graphrewrite.targets.tflite.runtime import runner
 
-        return {
-            "litert-xnnpack": lambda sample: runner.run(path, sample, xnnpack=True).outputs,
-            "litert-kernels": lambda sample: runner.run(path, sample, xnnpack=False).outputs,
-        }
-
-    def facts(self, path: Path, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """XNNPACK partitions and what is left outside them."""
-        from graphrewrite.targets.tflite.runtime import runner
-
-        result = runner.run(path, sample, xnnpack=True)
-        return {"partitions": result.partitions, "outside_xnnpack": dict(sorted(result.outside.items()))}
+        self.result = runner.run(self.path, sample, xnnpack=self.xnnpack)
+        return self.result.outputs
 
 
 TARGET = TFLiteTarget()
