@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -49,23 +50,27 @@ def roi_align(node: OpNode, t: TFLite) -> Value:
     batches = t.reshape(t.cast(node.input(2), DataType.INT32), [-1, 1, 1])
     base = t.op("MUL", batches, t.i32([height * width]), fused_activation_function="NONE")
     flat = reshape_to(t, merge(t, x, [[0, 1, 2], [3]]), [_rows(t, x, height * width), channels])
+    rows = [
+        (
+            t.reshape(t.cast((row * np.float32(width)).value, DataType.INT32), [-1, outs[0] * samples, 1]),
+            t.reshape(weight.value, [-1, outs[0] * samples, 1, 1]),
+        )
+        for row, weight in axes[0]
+    ]
+    columns = [
+        (
+            t.reshape(t.cast(column.value, DataType.INT32), [-1, 1, outs[1] * samples]),
+            t.reshape(weight.value, [-1, 1, outs[1] * samples, 1]),
+        )
+        for column, weight in axes[1]
+    ]
     results: list[Value] = []
-    for row, row_weight in axes[0]:
-        for column, column_weight in axes[1]:
-            rows = t.reshape(
-                t.cast((row * np.float32(width)).value, DataType.INT32), [-1, outs[0] * samples, 1]
-            )
-            columns = t.reshape(t.cast(column.value, DataType.INT32), [-1, 1, outs[1] * samples])
-            at = t.op("ADD", rows, columns, fused_activation_function="NONE")
-            at = t.op("ADD", at, base, fused_activation_function="NONE")
-            weight = t.op(
-                "MUL",
-                t.reshape(row_weight.value, [-1, outs[0] * samples, 1, 1]),
-                t.reshape(column_weight.value, [-1, 1, outs[1] * samples, 1]),
-                fused_activation_function="NONE",
-            )
-            piece = t.op("GATHER", flat, at, axis=0, batch_dims=0)
-            results.append(t.op("MUL", piece, weight, fused_activation_function="NONE"))
+    for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
+        at = t.op("ADD", row, column, fused_activation_function="NONE")
+        at = t.op("ADD", at, base, fused_activation_function="NONE")
+        weight = t.op("MUL", row_weight, column_weight, fused_activation_function="NONE")
+        piece = t.op("GATHER", flat, at, axis=0, batch_dims=0)
+        results.append(t.op("MUL", piece, weight, fused_activation_function="NONE"))
     maximum = node.attr("mode") == "max"
     total = results[0]
     for piece in results[1:]:
