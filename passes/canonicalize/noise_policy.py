@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from graphrewrite.ir import (
+    Array,
     DataType,
     Model,
     Node,
@@ -17,6 +19,7 @@ from graphrewrite.ir import (
     dims,
     static_dims,
 )
+from graphrewrite.numeric.noise import NOISE
 from graphrewrite.pipeline import Pass, Stage
 from graphrewrite.rewrite import Rewriter, RuleStatistics, all_nodes
 
@@ -61,9 +64,17 @@ class NoisePolicy(Pass):
             if node.domain != "" or node.op_type not in _NOISE or not rewriter.allowed():
                 continue
             count += 1
+            source = node.outputs[0].name or ""
             if self.policy == "input":
+                _record(model, source, None)
                 _to_input(node, model, rewriter)
             elif self.policy == "zero":
+                known = dims(node.outputs[0]) or ()
+                _record(
+                    model,
+                    source,
+                    np.full([n if isinstance(n, int) else 1 for n in known], _mean(node), _type(node)),
+                )
                 _to_mean(node, rewriter)
             elif static_dims(node.outputs[0]) is None:
                 rewriter.note(
@@ -83,10 +94,19 @@ class NoisePolicy(Pass):
         else:
             low, high = node.attributes.get_float("low", 0.0), node.attributes.get_float("high", 1.0)
             content = rng.uniform(low, high, shape)
+        array = content.astype(_type(node))
+        _record(rewriter.model, node.outputs[0].name or "", array)
         with rewriter.rewrite(self.name, node):
-            rewriter.replace(
-                node, rewriter.constant(content.astype(_dtype(node).numpy()), node.outputs[0].name)
-            )
+            rewriter.replace(node, rewriter.constant(array, node.outputs[0].name))
+
+
+def _record(model: Model, name: str, content: Array | None) -> None:
+    """Tell the check what the reference must be fed for this node; None where it is an input of both sides."""
+    model.meta.setdefault(NOISE, {})[name] = content
+
+
+def _type(node: Node) -> np.dtype[Any]:
+    return _dtype(node).numpy()
 
 
 def _dtype(node: Node) -> DataType:

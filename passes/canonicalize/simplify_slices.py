@@ -22,8 +22,8 @@ class SimplifySlices(RewritePass):
         %a = Slice(%x, [2], [5], [1])                      --->   %y = Gather(%x, 3) {axis=1}
         %y = Gather(%a, 1) {axis=1}
 
-    Forward steps and bounds that count from the front (or an end that counts from the back of an axis that is
-    cut once). Exact.
+    A Gather of the only position of an axis is a Squeeze. Forward steps and bounds that count from the front
+    (or an end that counts from the back of an axis that is cut once). Exact.
     """
 
     stage = Stage.CANONICALIZE
@@ -36,6 +36,8 @@ class SimplifySlices(RewritePass):
 
     def match(self, node: Node) -> Match:
         """The value before the first Slice, captured as `x`."""
+        if node.op_type == "Gather" and _picks_all(node) and node.inputs[0] is not None:
+            return Match(node, {"x": node.inputs[0]}, {}, (node,))
         inner = node.inputs[0].producer() if node.inputs[0] is not None else None
         if inner is None or inner.op_type != "Slice" or inner.domain != "" or inner.inputs[0] is None:
             raise MatchFailure("the operand comes from no Slice", node)
@@ -62,6 +64,9 @@ class SimplifySlices(RewritePass):
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value:
         """One Slice or Gather of the first value."""
         node, x = match.root, match["x"]
+        if "inner" not in match.named:
+            axis = node.attributes.get_int("axis", 0)
+            return rewriter.op("Squeeze", x, rewriter.constant(np.array([axis], np.int64)))
         first = window(match.node("inner"))
         assert first is not None
         if node.op_type == "Gather":
@@ -83,6 +88,14 @@ class SimplifySlices(RewritePass):
 
 def _index(node: Node) -> Array | None:
     return constant_array(node.inputs[1])
+
+
+def _picks_all(node: Node) -> bool:
+    """True where a Gather takes the one position of an axis of size 1, as a scalar: it is a Squeeze."""
+    index, known = _index(node), dims(node.inputs[0])
+    if index is None or index.shape != () or not known:
+        return False
+    return known[node.attributes.get_int("axis", 0) % len(known)] == 1
 
 
 def window(node: Node) -> Window | None:

@@ -13,6 +13,7 @@ from ..canonicalize.eliminate_no_ops import EliminateNoOps
 from ..canonicalize.fold_affine_into_conv import FoldAffineIntoConv
 from ..canonicalize.fuse_pad_into_conv import FusePadIntoConv
 from ..canonicalize.reassociate_constants import ReassociateConstants
+from ..canonicalize.simplify_broadcasts import SimplifyBroadcasts
 from ..canonicalize.simplify_casts import SimplifyCasts
 from ..canonicalize.simplify_reshapes import SimplifyReshapes
 from ..canonicalize.simplify_slices import SimplifySlices
@@ -28,8 +29,8 @@ class Tidy(Pass):
         %y = Relu(%b)
 
     The rules of `eliminate-no-ops`, `simplify-reshapes`, `simplify-transposes`, `simplify-slices`,
-    `simplify-casts`, `reassociate-constants`, `fuse-pad-into-conv` and `fold-affine-into-conv`, until none
-    applies, then common subexpressions. Exact.
+    `simplify-broadcasts`, `simplify-casts`, `reassociate-constants`, `fuse-pad-into-conv` and
+    `fold-affine-into-conv`, until none applies, then common subexpressions. Exact.
     """
 
     stage = Stage.FUSE
@@ -41,6 +42,7 @@ class Tidy(Pass):
             SimplifyReshapes(),
             SimplifyTransposes(),
             SimplifySlices(),
+            SimplifyBroadcasts(),
             SimplifyCasts(),
             ReassociateConstants(),
             FusePadIntoConv(),
