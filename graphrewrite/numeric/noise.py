@@ -22,7 +22,10 @@ NOISE = "graphrewrite.noise"
 
 @dataclasses.dataclass(frozen=True)
 class NoisePlan:
-    """`inputs` are the random values still computed by the candidate; `fixed` those that a pass replaced."""
+    """`inputs` are the random values still computed by the candidate, `fixed` those that a pass replaced.
+
+    `shapes` and `perms` are those of every value that is drawn: of `inputs`, and of what a pass has made an input.
+    """
 
     inputs: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
@@ -36,10 +39,11 @@ class NoisePlan:
         recorded: dict[str, Array | None] = model.meta.get(NOISE, {})
         fixed = {name: array for name, array in recorded.items() if array is not None}
         values = _values(model) if reference.noise else {}
+        values |= {value.name: value for value in model.graph.inputs if value.name}
         inputs, shapes, perms = [], {}, {}
         for name in reference.noise:
             value = values.get(name)
-            if name in recorded:
+            if name in fixed:
                 continue
             shape = static_dims(value)
             if value is None or shape is None:
@@ -47,7 +51,8 @@ class NoisePlan:
             facet = layout(value)
             perms[name] = facet.perm if facet is not None else tuple(range(len(shape)))
             shapes[name] = tuple(shape[perms[name].index(axis)] for axis in range(len(shape)))
-            inputs.append(name)
+            if value.producer() is not None:
+                inputs.append(name)
         return cls(tuple(inputs), shapes, perms, fixed)
 
     def _draw(self, name: str) -> Array:
@@ -56,12 +61,16 @@ class NoisePlan:
 
     def reference_feeds(self, samples: Sequence[Sample]) -> Callable[[int], Sample]:
         """Extra inputs of the reference for sample k."""
-        feeds = {name: self._draw(name) for name in self.inputs} | self.fixed
+        feeds = {name: self._draw(name) for name in self.shapes} | self.fixed
         return lambda index: feeds
 
     def candidate_feeds(self, sample: Sample) -> Sample:
         """Inputs of the candidate: the sample and the noise, permuted where the candidate stores it permuted."""
-        return sample | {name: self._draw(name).transpose(self.perms[name]) for name in self.inputs}
+        return (
+            sample
+            | {name: self._draw(name).transpose(self.perms[name]) for name in self.inputs}
+            | {name: self._draw(name) for name in self.shapes if name not in self.inputs}
+        )
 
     def externalised(self, model: Model) -> Model:
         """A copy of `model` in which the random values are inputs; `model` itself where there are none."""

@@ -49,6 +49,7 @@ class NoisePolicy(Pass):
     seed: int = 0
 
     stage = Stage.CANONICALIZE
+    after = ("fold-constants", "fold-shape-computations")
 
     def __post_init__(self) -> None:
         """Refuse unknown policies where the pass is made."""
