@@ -327,7 +327,9 @@ def _turn_run_time(node: OpNode, t: TFLite, w: Value, group: int, count: int) ->
     if known is None:
         node.refuse("the weights' shape is known only at run time", "fix it with --shape")
     channels, per_group, *taps = known
-    for axis in range(2, 2 + count):  # one by one: REVERSE_V2 takes neighbouring axes only, and a layout may part them
+    for axis in range(
+        2, 2 + count
+    ):  # one by one: REVERSE_V2 takes neighbouring axes only, and a layout may part them
         w = t.op("REVERSE_V2", w, t.i32([axis]))
     w = t.reshape(w, [group, channels // group, per_group, *taps])
     w = t.transpose(w, [0, 2, 1, *range(3, 3 + count)])
