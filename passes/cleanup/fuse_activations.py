@@ -44,6 +44,12 @@ class FuseActivations(RewritePass):
     """
 
     stage = Stage.FINISH
+    after = (
+        "drop-neutral-operators",
+        "fold-affine-into-readers",
+        "flatten-into-products",
+        "merge-affine-chains",
+    )
     targets = frozenset({"tflite"})
 
     @property

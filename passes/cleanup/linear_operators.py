@@ -7,7 +7,6 @@ file is written.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from graphrewrite.ir import (
     Tensor,
     Value,
     constant_array,
+    dims,
     is_constant,
     static_dims,
 )
@@ -231,13 +231,24 @@ def operands(node: Node) -> tuple[Value, Value]:
         raise MatchFailure("no operand is a constant (on the right, for SUB and DIV)", node)
     if x is None or is_constant(x) or constant.dtype != DataType.FLOAT:
         raise MatchFailure("the operands are no float32 value and constant", node)
-    known, out = static_dims(x), static_dims(node.outputs[0])
-    size = math.prod(static_dims(constant) or (0,))
-    if (known is None or known != out) and (
-        size != 1 or x.shape is None or len(x.shape) != len(node.outputs[0].shape or ())
-    ):
+    if not _keeps_shape(constant, x, node.outputs[0]):
         raise MatchFailure("the constant widens the operand", constant)
     return x, constant
+
+
+def _keeps_shape(constant: Value, x: Value, out: Value) -> bool:
+    """True where broadcasting `constant` against `x` leaves the shape of `x`; also where dimensions are symbols."""
+    known, result, shape = dims(x), dims(out), static_dims(constant)
+    if (
+        known is None
+        or result is None
+        or shape is None
+        or len(known) != len(result)
+        or len(shape) > len(known)
+    ):
+        return False
+    tail = known[len(known) - len(shape) :]
+    return all(size in (1, dim) for size, dim in zip(shape, tail, strict=True))
 
 
 def channel_vector(constant: Array, size: int) -> Vector | None:
