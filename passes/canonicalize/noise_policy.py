@@ -49,7 +49,6 @@ class NoisePolicy(Pass):
     seed: int = 0
 
     stage = Stage.CANONICALIZE
-    after = ("fold-constants", "fold-shape-computations")
 
     def __post_init__(self) -> None:
         """Refuse unknown policies where the pass is made."""
@@ -66,7 +65,7 @@ class NoisePolicy(Pass):
                 continue
             count += 1
             source = node.outputs[0].name or ""
-            if self.policy == "input":
+            if self.policy == "input" and None not in (dims(node.outputs[0]) or (None,)):
                 _record(model, source, None)
                 _to_input(node, model, rewriter)
             elif self.policy == "zero":
