@@ -32,6 +32,15 @@ class Boundary(enum.Enum):
     """Whatever is cheapest inside."""
 
 
+class Pin(enum.Enum):
+    """Which side of a view keeps the order it has, where no cut can hold the choice of both."""
+
+    WORSE = enum.auto()
+    """The one whose own change saves less."""
+    BEFORE = enum.auto()
+    AFTER = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True)
 class Follower:
     """A node whose operands and results are all stored in `order` where `variable` is 1."""
@@ -66,6 +75,9 @@ class Assignment:
     """
 
     forms: Forms
+    pin: Pin = Pin.WORSE
+    pinned: bool = False
+    """A view was met that needed `pin`."""
     problem: Problem = dataclasses.field(default_factory=Problem)
     reads: dict[tuple[Node, int], int] = dataclasses.field(default_factory=dict)
     writes: dict[Value, int] = dataclasses.field(default_factory=dict)
@@ -90,9 +102,13 @@ class Assignment:
         """Label in which `node` reads operand `index`."""
         return self.label(self.reads.get((node, index), PLAIN))
 
+    def cost(self) -> int:
+        """What the solution costs."""
+        return self.problem.cost(self.labels)
+
     def saving(self) -> int:
         """How much less the solution costs than leaving everything as it is."""
-        return self.problem.cost([0] * self.problem.variables) - self.problem.cost(self.labels)
+        return self.problem.cost([0] * self.problem.variables) - self.cost()
 
 
 def assign(
@@ -105,11 +121,18 @@ def assign(
     }
     if not forms:
         return None
-    plan = Assignment(forms)
+    plan = _solve(graph, dialect, Assignment(forms), boundary)
+    if not plan.pinned:
+        return plan
+    others = [_solve(graph, dialect, Assignment(forms, pin), boundary) for pin in (Pin.BEFORE, Pin.AFTER)]
+    return min([plan, *others], key=Assignment.cost)
+
+
+def _solve(graph: Graph, dialect: Dialect, plan: Assignment, boundary: Boundary) -> Assignment:
     for node in graph:
         _place(node, dialect, plan)
     _place_boundary(graph, plan, boundary)
-    for value, perm in forms.items():
+    for value, perm in plan.forms.items():
         readers = [plan.reads.get((use.node, use.idx), PLAIN) for use in value.uses()]
         if value.is_graph_output():
             readers.append(plan.results.get(value, PLAIN))
@@ -289,8 +312,9 @@ def _add_view(node: Node, table: Table, plan: Assignment) -> None:
     assert source is not None
     free_before, free_after = source in plan.forms, result in plan.forms
     if free_before and free_after and not submodular(table):
-        # No cut holds this table: keep the side whose own change saves less.
-        free_before, free_after = table[2] <= table[1], table[2] > table[1]
+        plan.pinned = True  # no cut holds this table
+        before_stays = plan.pin is Pin.BEFORE or (plan.pin is Pin.WORSE and table[2] > table[1])
+        free_before, free_after = not before_stays, before_stays
     before = plan.problem.variable() if free_before and min(table[2], table[3]) < FORBIDDEN else PLAIN
     after = plan.problem.variable() if free_after and min(table[1], table[3]) < FORBIDDEN else PLAIN
     plan.problem.add_pair(before, after, table)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable
+from typing import TypeGuard
 
-from graphrewrite.ir import Model, Node, Value, source_name
+from graphrewrite.ir import Model, Node, Value, is_constant, source_name
 from graphrewrite.layout.facts import nbytes
 from graphrewrite.layout.rules import Dialect
 from graphrewrite.rewrite import all_nodes
+
+_SEARCHED = 500
+"""Operators to look at for a reason; beyond that it would explain nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,40 +47,39 @@ def _reason(node: Node, dialect: Dialect) -> str:
     perm = dialect.transpose_perm(node)
     if perm is None:
         return "its order is known only at run time"
-    return f"order {list(perm)}: {_written_by(node.inputs[0], dialect)}; {_read_by(node.outputs[0], dialect)}"
+    source, result = node.inputs[0], node.outputs[0]
+    written = _holder([source] if source is not None else [], _sources, dialect)
+    read = _holder([result], _readers, dialect)
+    return f"order {list(perm)}: written for {written}; read for {read}"
 
 
-def _written_by(value: Value | None, dialect: Dialect) -> str:
-    node = _behind(value, dialect)
-    if node is None:
-        return f"'{value.name if value is not None else ''}' is an input of the model"
-    return f"{dialect.why_plain(node)} ('{source_name(node)}' writes it)"
+def _sources(value: Value) -> list[Node]:
+    producer = value.producer()
+    return [] if producer is None else [producer]
 
 
-def _behind(value: Value | None, dialect: Dialect) -> Node | None:
-    """The operator that makes a value, reshapes left aside."""
-    node = value.producer() if value is not None else None
-    while node is not None and dialect.is_reshape(node):
-        source = node.inputs[0]
-        node = source.producer() if source is not None else None
-    return node
+def _readers(value: Value) -> list[Node]:
+    return sorted({use.node for use in value.uses()}, key=lambda node: node.name or "")
 
 
-def _read_by(value: Value, dialect: Dialect) -> str:
-    reasons = ["it is an output of the model"] if value.is_graph_output() else []
-    for node in _readers(value, dialect):
-        reasons.append(f"{dialect.why_plain(node)} ('{source_name(node)}' reads it)")
-    return "; ".join(dict.fromkeys(reasons)) or "nothing reads it"
+def _holder(start: list[Value], step: Callable[[Value], list[Node]], dialect: Dialect) -> str:
+    """What holds values to an order: the nearest operator that does not follow, or the model's own inputs and outputs."""
+    seen: set[Node] = set()
+    values = deque(start)
+    while values and len(seen) < _SEARCHED:
+        value = values.popleft()
+        if value.is_graph_input() or (step is _readers and value.is_graph_output()):
+            return f"the model's {'input' if value.is_graph_input() else 'output'} '{value.name}'"
+        for node in step(value):
+            if node in seen:
+                continue
+            seen.add(node)
+            why = dialect.why_held(node)
+            if why is not None:
+                return f"'{source_name(node)}' ({why})"
+            values.extend(node.outputs if step is _readers else [v for v in node.inputs if _moves(v)])
+    return "operators that would follow any order"
 
 
-def _readers(value: Value, dialect: Dialect) -> Sequence[Node]:
-    """The operators that read a value, reshapes left aside."""
-    found: list[Node] = []
-    values = [value]
-    while values:
-        for use in values.pop().uses():
-            if dialect.is_reshape(use.node):
-                values.extend(use.node.outputs)
-            elif use.node not in found:
-                found.append(use.node)
-    return sorted(found, key=lambda node: node.name or "")
+def _moves(value: Value | None) -> TypeGuard[Value]:
+    return value is not None and not is_constant(value)

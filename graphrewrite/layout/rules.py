@@ -181,5 +181,5 @@ class Dialect(Protocol):
     def set_reshape(self, rewriter: Rewriter, node: Node, before: Perm, after: Perm) -> None:
         """Make a reshape right for an operand stored as `before` and a result stored as `after`."""
 
-    def why_plain(self, node: Node) -> str:
-        """What holds `node` to the order it has, for the report: "SOFTMAX works on the last dimension"."""
+    def why_held(self, node: Node) -> str | None:
+        """What holds `node` to the order it has ("SOFTMAX works on the last dimension"), None where it follows."""

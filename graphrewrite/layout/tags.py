@@ -87,10 +87,10 @@ def _carry(node: Node, value: Value, tags: Tags, dialect: Dialect) -> Iterator[t
         if groups is None:
             return
         source, result = node.inputs[0], node.outputs[0]
-        if value is source:
-            yield result, _regrouped(groups, tags, forwards=True)
-        elif value is result and source is not None:
-            yield source, _regrouped(groups, tags, forwards=False)
+        other = result if value is source else source
+        guess = _regrouped(groups, tags, forwards=value is source)
+        if guess is not None and other is not None:
+            yield other, guess
         return
     rule = dialect.rules.get(node.op_type)
     signature = rule.signature(node) if rule is not None and node.domain == dialect.domain else None
@@ -109,12 +109,14 @@ def _carry(node: Node, value: Value, tags: Tags, dialect: Dialect) -> Iterator[t
             yield item, tuple(known.get(entry) for entry in classes)
 
 
-def _regrouped(groups: Regroup, tags: Tags, *, forwards: bool) -> _Guess:
+def _regrouped(groups: Regroup, tags: Tags, *, forwards: bool) -> _Guess | None:
     here, there = (groups.before, groups.after) if forwards else (groups.after, groups.before)
     atoms = {atom: tag for dimension, tag in zip(here, tags, strict=True) for atom in dimension}
     out: list[int | None] = []
     for dimension in there:
         found = {atoms[atom] for atom in dimension}
-        # Windows merged into the batch are a batch; channels merged with space are nothing in particular.
-        out.append(found.pop() if len(found) == 1 else N if N in found else None)
+        if len(found) > 1 and N not in found:
+            return None  # channels merged with space: whoever knows better may say what the rest is
+        # Windows merged into the batch are a batch.
+        out.append(N if N in found else found.pop() if found else None)
     return tuple(out)

@@ -266,7 +266,7 @@ def test_the_report_says_why() -> None:
     assert [item.bytes for item in left] == [4 * 64 * 4, 3 * 64 * 4]
     assert "CONV_2D wants channels last" in left[0].reason
     assert "SOFTMAX works on the last dimension" in left[0].reason
-    assert "'x' is an input of the model" in left[1].reason
+    assert "the model's input 'x'" in left[1].reason
 
 
 def test_weights_are_not_copied() -> None:

@@ -139,14 +139,14 @@ class TFLiteLayout:
         elif touched is not None:
             rewriter.update(node, {}, {"squeeze_dims": sorted(before.index(axis) for axis in touched)})
 
-    def why_plain(self, node: Node) -> str:
-        """What holds `node` to the order it has."""
+    def why_held(self, node: Node) -> str | None:
+        """What holds `node` to the order it has, for the report."""
         if node.op_type in CHANNELS_LAST:
             return f"{node.op_type} wants channels last"
         if node.op_type in _LAST_DIMENSION:
             return f"{node.op_type} works on the last dimension"
         if node.op_type == "BATCH_MATMUL":
             return "BATCH_MATMUL multiplies the last two dimensions"
-        if node.op_type in RULES or self.is_transpose(node):
-            return f"{node.op_type} would follow, but another order costs more elsewhere"
+        if node.op_type in RULES or self.is_reshape(node) or self.is_transpose(node):
+            return None
         return f"{node.op_type} has no other order"
