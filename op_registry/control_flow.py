@@ -132,7 +132,7 @@ def loop(node: OpNode, t: TFLite) -> list[Value]:
     limit = node.optional(0)
     extra = [limit] if limit is not None and not is_constant(limit) else []
     go = node.optional(1) or t.const(True, DataType.BOOL)
-    gathered = [_nothing_yet(node, t, value) for value in scans]
+    gathered = [_nothing_yet(node, t, value, [*states, *captured]) for value in scans]
     operands = [t.i64(0), go, *states, *gathered, *extra, *captured]
     inner = _round(t, close(t.rewriter, body, captured), len(states), len(scans), extra)
     condition = _condition(t, inner, limit, 2 + len(states) + len(scans) if extra else None)
@@ -154,15 +154,33 @@ def _rows(t: TFLite, gathered: Value) -> Value:
     return t.op("SLICE", gathered, t.i32(skip), t.i32([-1] * rank))
 
 
-def _nothing_yet(node: OpNode, t: TFLite, scan: Value) -> Value:
-    """A scan output [1, ...] whose one row is dropped at the end: WHILE does not carry tensors without elements."""
+def _nothing_yet(node: OpNode, t: TFLite, scan: Value, around: list[Value]) -> Value:
+    """A scan output [1, ...] whose one row is dropped at the end: WHILE does not carry tensors without elements.
+
+    Dimensions known only at run time are read from a value `around` the loop that has the same.
+    """
     known = dims(scan)
-    if known is None or not all(isinstance(dim, int) for dim in known) or scan.dtype is None:
-        node.refuse(
-            "the shape of one round's scan output is known only at run time, so an empty one can't be written down",
-            "fix the input shapes with --shape",
-        )
-    return t.const(np.zeros((1, *known)), scan.dtype)
+    if known is None or scan.dtype is None:
+        node.refuse(*_NO_ROW)
+    if all(isinstance(dim, int) for dim in known):
+        return t.const(np.zeros((1, *known)), scan.dtype)
+    parts = [t.i32([1])]
+    for dim in known:
+        if isinstance(dim, int):
+            parts.append(t.i32([dim]))
+            continue
+        source = next((value for value in around if dim is not None and dim in (dims(value) or ())), None)
+        if source is None:
+            node.refuse(*_NO_ROW)
+        axis = (dims(source) or ()).index(dim)
+        parts.append(t.op("SLICE", t.shape_of(source), t.i32([axis]), t.i32([1])))
+    return t.op("FILL", t.op("CONCATENATION", *parts, axis=0), t.const(0, scan.dtype))
+
+
+_NO_ROW = (
+    "the shape of one round's scan output is known only at run time",
+    "fix the input shapes with --shape",
+)
 
 
 def _stand_in(t: TFLite, name: str, value: Value, shape: Shape | None) -> Value:

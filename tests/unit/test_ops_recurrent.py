@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphrewrite.errors import NotExpressible
 from tests.op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(19)
@@ -124,10 +123,24 @@ def test_dynamic_batch() -> None:
     check_op(text, {name: array for name, array in arrays.items() if array is not None})
 
 
-def test_a_dynamic_sequence_is_refused() -> None:
-    text = """<ir_version: 10, opset_import: ["": 21]>
-    dynamic (float[t, 1, 5] x, float[1, 8, 5] w, float[1, 8, 2] r) => (float[a, b, c, d] y) {
-      y = LSTM <hidden_size = 2> (x, w, r)
-    }"""
-    with pytest.raises(NotExpressible, match="length of its sequence"):
-        lowered(text)
+@pytest.mark.parametrize("op_type", GATES)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_dynamic_sequence_is_a_loop(op_type: str, direction: str, lengths: bool) -> None:
+    directions = 2 if direction == "bidirectional" else 1
+    arrays = operands(op_type, directions=directions)
+    names = "x, w, r, b, " + ("lengths" if lengths else "")
+    given = f", int32[{BATCH}] lengths" if lengths else ""
+    gates = GATES[op_type] * HIDDEN
+    text = f"""<ir_version: 10, opset_import: ["": 21]>
+    dynamic (float[t, {BATCH}, {SIZE}] x, float[{directions}, {gates}, {SIZE}] w, float[{directions}, {gates}, {HIDDEN}] r,
+      float[{directions}, {2 * gates}] b{given}) => (float[k, l, m, n] y, float[f, g, h] last) {{
+      y, last = {op_type} <hidden_size = {HIDDEN}, direction = "{direction}"> ({names})
+    }}"""
+    feeds = {
+        name: array for name, array in arrays.items() if name in ("x", "w", "r", "b") and array is not None
+    }
+    if lengths:
+        feeds["lengths"] = np.array([4, 2, 1], np.int32)
+    model = check_op(text, feeds)
+    assert sum(node.op_type == "WHILE" for node in model.graph) == directions
