@@ -48,6 +48,7 @@ class FoldAffineIntoConv(RewritePass):
         "eliminate-common-subexpressions",
         "fuse-gelu",
         "fuse-hard-swish",
+        "fuse-hard-swish",
         "fuse-layer-normalization",
         "fuse-pad-into-conv",
         "reassociate-constants",
