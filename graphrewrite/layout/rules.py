@@ -8,6 +8,7 @@ last, and gives each of the others a rule: which dimensions of its operands and 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -74,6 +75,7 @@ class Signature:
         return known.index(item - 1) + 1 if item else 0
 
 
+@functools.lru_cache(maxsize=4096)
 def form(classes: Classes, order: Order) -> Perm:
     """How a port with `classes` is stored where all classes are stored in `order`."""
     place = {item: axis for axis, item in enumerate(classes)}
@@ -183,3 +185,18 @@ class Dialect(Protocol):
 
     def why_held(self, node: Node) -> str | None:
         """What holds `node` to the order it has ("SOFTMAX works on the last dimension"), None where it follows."""
+
+
+class Signatures:
+    """Signatures of nodes that do not change meanwhile, each asked for once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._known: dict[Node, Signature | None] = {}
+
+    def of(self, node: Node) -> Signature | None:
+        """The signature of `node`, None where it has none."""
+        if node not in self._known:
+            rule = self.dialect.rules.get(node.op_type) if node.domain == self.dialect.domain else None
+            self._known[node] = rule.signature(node) if rule is not None else None
+        return self._known[node]

@@ -13,7 +13,7 @@ from graphrewrite.ir import Graph, Node, Value, is_constant
 from graphrewrite.layout.facts import neighbours
 from graphrewrite.layout.perms import Perm, inverse, is_identity
 from graphrewrite.layout.regroup import Atoms, in_memory
-from graphrewrite.layout.rules import Dialect, Rule, form
+from graphrewrite.layout.rules import Dialect, FlagRule, Signatures, form
 from graphrewrite.layout.tags import Forms
 
 _RANKS = range(2, 7)
@@ -32,6 +32,7 @@ def pull_forms(graph: Graph, dialect: Dialect) -> Forms:
 def _spread(graph: Graph, dialect: Dialect, *, push: bool) -> Forms:
     forms: dict[Value, Perm] = {}
     proposals: dict[Value, Perm] = {}
+    signatures = Signatures(dialect)
     for node in graph:
         perm = dialect.transpose_perm(node)
         source = node.inputs[0] if perm is not None else None
@@ -45,14 +46,15 @@ def _spread(graph: Graph, dialect: Dialect, *, push: bool) -> Forms:
         proposals = {}
         for value in level:
             for node in neighbours(value, graph):
-                for other, perm in _carry(node, value, forms[value], dialect):
+                for other, perm in _carry(node, value, forms[value], signatures):
                     if other not in forms and not is_constant(other):
                         proposals[other] = min(proposals.get(other, perm), perm)
     return {v: perm for v, perm in forms.items() if len(perm) in _RANKS and not is_identity(perm)}
 
 
-def _carry(node: Node, value: Value, perm: Perm, dialect: Dialect) -> Iterator[tuple[Value, Perm]]:
+def _carry(node: Node, value: Value, perm: Perm, signatures: Signatures) -> Iterator[tuple[Value, Perm]]:
     """Orders of the other operands and results of `node` that go with `value` stored as `perm`."""
+    dialect = signatures.dialect
     if node.domain != dialect.domain or dialect.transpose_perm(node) is not None:
         return
     if dialect.is_reshape(node):
@@ -68,9 +70,8 @@ def _carry(node: Node, value: Value, perm: Perm, dialect: Dialect) -> Iterator[t
         if found is not None:
             yield other, found
         return
-    rule = dialect.rules.get(node.op_type)
-    signature = rule.signature(node) if isinstance(rule, Rule) else None
-    if signature is None:
+    signature = signatures.of(node)
+    if signature is None or isinstance(dialect.rules[node.op_type], FlagRule):
         return
     ports = [
         (node.outputs[index] if is_output else node.inputs[index], classes)

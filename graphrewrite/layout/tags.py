@@ -14,7 +14,7 @@ from graphrewrite.ir import Graph, Node, Value, is_constant, rank
 from graphrewrite.layout.facts import neighbours
 from graphrewrite.layout.perms import Perm, is_identity, permute
 from graphrewrite.layout.regroup import Regroup
-from graphrewrite.layout.rules import Dialect
+from graphrewrite.layout.rules import Dialect, Signatures
 
 N, S, C = 0, 1, 2
 Tags = tuple[int, ...]
@@ -43,6 +43,7 @@ def value_tags(graph: Graph, dialect: Dialect) -> dict[Value, Tags]:
     depend on the order of nodes.
     """
     tags: dict[Value, Tags] = {}
+    signatures = Signatures(dialect)
     for node in graph:
         for value in dialect.channels_last(node):
             size = rank(value)
@@ -53,7 +54,7 @@ def value_tags(graph: Graph, dialect: Dialect) -> dict[Value, Tags]:
         proposals: dict[Value, tuple[int, Tags]] = {}
         for value in level:
             for node in neighbours(value, graph):
-                for other, guess in _carry(node, value, tags[value], dialect):
+                for other, guess in _carry(node, value, tags[value], signatures):
                     if other in tags or is_constant(other):
                         continue
                     proposal = (guess.count(None), _fill(guess))
@@ -72,8 +73,9 @@ def _fill(guess: _Guess) -> Tags:
     return tuple(filled)
 
 
-def _carry(node: Node, value: Value, tags: Tags, dialect: Dialect) -> Iterator[tuple[Value, _Guess]]:
+def _carry(node: Node, value: Value, tags: Tags, signatures: Signatures) -> Iterator[tuple[Value, _Guess]]:
     """What the tags of `value` say of the other operands and results of `node`."""
+    dialect = signatures.dialect
     perm = dialect.transpose_perm(node)
     if perm is not None:
         source, result = node.inputs[0], node.outputs[0]
@@ -92,8 +94,7 @@ def _carry(node: Node, value: Value, tags: Tags, dialect: Dialect) -> Iterator[t
         if guess is not None and other is not None:
             yield other, guess
         return
-    rule = dialect.rules.get(node.op_type)
-    signature = rule.signature(node) if rule is not None and node.domain == dialect.domain else None
+    signature = signatures.of(node)
     if signature is None:
         return
     ports = [

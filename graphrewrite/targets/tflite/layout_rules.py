@@ -5,6 +5,7 @@ An operator that is not listed reads and writes everything in the order that TFL
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -87,10 +88,18 @@ _REDUCTIONS = ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE
 def _elementwise(node: Node) -> Signature | None:
     """Operands line up with the last dimensions of the result."""
     size = rank(node.outputs[0])
-    ranks = {index: rank(value) for index, value in enumerate(node.inputs) if value is not None}
-    if size is None or not ranks or None in ranks.values():
-        return None
-    inputs = {index: tuple(range(size - count, size)) for index, count in ranks.items() if count is not None}
+    ranks = tuple(-1 if value is None else rank(value) for value in node.inputs)
+    return None if size is None or None in ranks else _lined_up(size, ranks)
+
+
+@functools.cache
+def _lined_up(size: int, ranks: tuple[int | None, ...]) -> Signature:
+    """One signature for all operators with these ranks; -1 stands for an absent operand."""
+    inputs = {
+        index: tuple(range(size - count, size))
+        for index, count in enumerate(ranks)
+        if count is not None and count >= 0
+    }
     return Signature(size, inputs, (tuple(range(size)),), broadcast=True)
 
 
