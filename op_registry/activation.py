@@ -78,8 +78,10 @@ def hard_sigmoid(node: OpNode, t: TFLite) -> Value:
     alpha, beta = node.attr("alpha"), node.attr("beta")
 
     def formula(x: Value) -> Value:
-        line = t.op("ADD", t.op("MUL", x, t.like(alpha, x)), t.like(beta, x))
-        return t.op("RELU_0_TO_1", line)
+        """RELU6 of six times the line: XNNPACK has no RELU_0_TO_1, and the usual alpha of 1/6 needs no product then."""
+        slope, height = np.float32(6 * alpha), t.like(6 * beta, x)
+        line = t.op("ADD", x if slope == 1 else t.op("MUL", x, t.like(slope, x)), height)
+        return t.op("MUL", t.op("RELU6", line), t.like(1 / 6, x))
 
     return in_float32(node, t, formula)
 
