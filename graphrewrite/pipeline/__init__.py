@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphrewrite.pipeline.adapters import as_pass
 from graphrewrite.pipeline.discovery import known_passes
 from graphrewrite.pipeline.manager import (
     BaseInstrument,
@@ -24,6 +25,7 @@ __all__ = [
     "PatternPass",
     "RewritePass",
     "Stage",
+    "as_pass",
     "build",
     "describe",
     "histogram",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from graphrewrite.errors import UsageError
+from graphrewrite.pipeline.adapters import adapted_in
 from graphrewrite.pipeline.passes import Pass, PatternPass, RewritePass, pass_name
 
 PassClass = type[Pass]
@@ -50,17 +51,14 @@ def known_passes() -> dict[str, PassClass]:
         UsageError: two packages define a pass of the same name.
     """
     found: dict[str, PassClass] = {}
-    modules = list(import_tree("graphrewrite.passes"))
-    modules += [
-        _entry_module(entry) for entry in importlib.metadata.entry_points(group="graphrewrite.passes")
-    ]
-    for module in modules:
-        for cls in passes_in(module):
-            if found.setdefault(pass_name(cls), cls) is not cls:
-                other = found[pass_name(cls)].__module__
-                raise UsageError(
-                    f"two passes are named '{pass_name(cls)}': in {other} and in {cls.__module__}"
-                )
+    classes = [cls for module in import_tree("graphrewrite.passes") for cls in passes_in(module)]
+    for entry in importlib.metadata.entry_points(group="graphrewrite.passes"):
+        module = _entry_module(entry)
+        classes += passes_in(module) + adapted_in(module)
+    for cls in classes:
+        if found.setdefault(pass_name(cls), cls) is not cls:
+            other = found[pass_name(cls)].__module__
+            raise UsageError(f"two passes are named '{pass_name(cls)}': in {other} and in {cls.__module__}")
     return found
 
 
@@ -89,13 +87,17 @@ def load_file(path: Path) -> ModuleType:
 
 
 def user_passes(path: Path) -> list[PassClass]:
-    """The passes of a user's file, or of every file in a folder.
+    """The passes of a user's file, or of every file in a folder, foreign ones included (see `adapters`).
 
     Raises:
         UsageError: nothing there, or no pass in it.
     """
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    found = [cls for file in files for cls in passes_in(load_file(file))]
+    modules = [load_file(file) for file in files]
+    found = [cls for module in modules for cls in passes_in(module) + adapted_in(module)]
     if not found:
-        raise UsageError(f"no pass is defined in '{path}': define a subclass of graphrewrite.pipeline.Pass")
+        raise UsageError(
+            f"no pass is defined in '{path}': define a subclass of graphrewrite.pipeline.Pass, or a function under "
+            "@graphrewrite.pipeline.as_pass"
+        )
     return found

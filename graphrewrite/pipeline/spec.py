@@ -140,13 +140,18 @@ def _make(item: str) -> list[Pass]:
     file, colon, cls_name = head.rpartition(":")
     path = Path(file if colon else head)
     if path.suffix == ".py" or (path.is_dir() and head not in known_passes()):
-        classes = [cls for cls in user_passes(path) if not colon or cls.__name__ == cls_name]
+        classes = [cls for cls in user_passes(path) if not colon or _is_called(cls, cls_name)]
         if not classes:
             raise UsageError(f"'{path}' defines no pass '{cls_name}'")
         return [_instance(cls, options) for cls in classes]
     if head not in known_passes():
         raise UsageError(f"unknown pass '{head}'{_suggest(head)}")
     return [_instance(known_passes()[head], options)]
+
+
+def _is_called(cls: PassClass, name: str) -> bool:
+    """True for the class's name, and for that of the function or variable that it was made of."""
+    return cls.__name__ == name or pass_name(cls) == name.replace("_", "-")
 
 
 def _options(text: str) -> dict[str, Any]:
