@@ -48,7 +48,6 @@ class FoldAffineIntoConv(RewritePass):
         "eliminate-common-subexpressions",
         "fuse-gelu",
         "fuse-hard-swish",
-        "fuse-hard-swish",
         "fuse-layer-normalization",
         "fuse-pad-into-conv",
         "reassociate-constants",
