@@ -267,8 +267,7 @@ class Rewriter:
         old.name = self.unique_name(f"{name}/replaced")
         new.name = name
         new.meta.pop(GENERATED, None)
-        if layout(old) is not None:  # it is told against the source's value of that name
-            set_layout(new, layout(old))
+        set_layout(new, layout(old))  # it is told against the source's value of that name
 
     def _fit_output(self, old: Value, new: Value) -> Value:
         """A value that can stand as the graph output `old`: named like it, made by a node, in its graph."""
