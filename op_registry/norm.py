@@ -100,9 +100,9 @@ def _batch_training(node: OpNode, t: TFLite, x: Value, rank: int, epsilon: float
 @lowering("tflite", "InstanceNormalization")
 def instance_normalization(node: OpNode, t: TFLite) -> Value:
     rank = node.rank()
-    normal, _, _ = _centred(t, _single(t, node.input(0)), range(2, rank), node.attr("epsilon"))
-    scale, bias = (_along_channels(t, _single(t, node.input(index)), rank) for index in (1, 2))
-    return t.cast(_add(t, _mul(t, normal, scale), bias), node.dtype())
+    difference, inverse = _deviation(t, _single(t, node.input(0)), range(2, rank), node.attr("epsilon"))
+    scale, bias = (_single(t, node.input(index)) for index in (1, 2))
+    return t.cast(_by_channel(t, difference, inverse, scale, bias, rank), node.dtype())
 
 
 @lowering("tflite", "LayerNormalization")
@@ -131,16 +131,71 @@ def rms_normalization(node: OpNode, t: TFLite) -> Value:
 
 @lowering("tflite", "GroupNormalization")
 def group_normalization(node: OpNode, t: TFLite) -> Value:
+    """Statistics of the channels are averaged in groups, so that no channel leaves its place."""
+    rank, groups = node.rank(), node.attr("num_groups")
+    x, channels = _single(t, node.input(0)), node.dims(0)[1]
+    scale, bias = (_single(t, node.input(index)) for index in (1, 2))
+    if rank < 3 or not isinstance(channels, int):
+        return _grouped_rows(node, t, x, scale, bias)
+    if groups in (1, channels):
+        difference, inverse = _deviation(t, x, range(1 if groups == 1 else 2, rank), node.attr("epsilon"))
+    else:
+        difference, inverse = _deviation_in_groups(t, x, channels, groups, node.attr("epsilon"))
+    return t.cast(_by_channel(t, difference, inverse, scale, bias, rank), node.dtype())
+
+
+def _deviation(t: TFLite, x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:
+    """x - mean and 1 / sqrt(variance + epsilon), over `axes`."""
+    difference = _sub(t, x, _mean(t, x, axes))
+    return difference, _inverse_deviation(t, _mean(t, _mul(t, difference, difference), axes), epsilon)
+
+
+def _by_channel(t: TFLite, difference: Value, inverse: Value, scale: Value, bias: Value, rank: int) -> Value:
+    """difference * inverse * scale + bias, where `inverse` is no more than one number a channel: scale meets that."""
+    factor = _mul(t, inverse, _along_channels(t, scale, rank))
+    return _add(t, _mul(t, difference, factor), _along_channels(t, bias, rank))
+
+
+_DIRECT_CHANNELS = 128
+"""Up to this many channels the mean of each one's group is one product with a [C, C] matrix, of 64 KB at most."""
+
+
+def _deviation_in_groups(
+    t: TFLite, x: Value, channels: int, groups: int, epsilon: float
+) -> tuple[Value, Value]:
+    """x - mean and 1 / sqrt(variance + epsilon), over groups of channels."""
+    axes = range(2, len(dims(x) or ()))
+    share = groups / channels
+    member = np.repeat(np.eye(groups), channels // groups, axis=1)
+    average, spread = t.like(member * share, x), t.like(member.T, x)
+
+    def of_channels(value: Value) -> Value:
+        return t.to_last(_mean(t, value, axes))
+
+    mean = of_channels(x)
+    if channels <= _DIRECT_CHANNELS:
+        mean = t.op("FULLY_CONNECTED", mean, t.like(member.T @ member * share, x), None, keep_num_dims=True)
+    else:
+        mean = t.op("FULLY_CONNECTED", mean, average, None, keep_num_dims=True)
+        mean = t.op("FULLY_CONNECTED", mean, spread, None, keep_num_dims=True)
+    difference = _sub(t, x, t.to_first(mean))
+    variance = of_channels(_mul(t, difference, difference))
+    shifted = t.op(
+        "FULLY_CONNECTED", variance, average, t.like(np.full(groups, epsilon), x), keep_num_dims=True
+    )
+    inverse = t.op("FULLY_CONNECTED", t.op("RSQRT", shifted), spread, None, keep_num_dims=True)
+    return difference, t.to_first(inverse)
+
+
+def _grouped_rows(node: OpNode, t: TFLite, x: Value, scale: Value, bias: Value) -> Value:
     """Each group of channels as one row, then scale and bias by channel."""
     rank, groups = node.rank(), node.attr("num_groups")
-    x = _single(t, node.input(0))
     sizes = [dim_value(t, x, axis) for axis in range(rank)]
     flat = merge(t, x, [[0], list(range(1, rank))])
     rows = reshape_to(t, flat, [sizes[0], groups, _share(node, t, flat, groups)])
     normal, _, _ = _centred(t, rows, [2], node.attr("epsilon"))
-    y = reshape_to(t, normal, list(sizes))
-    scale, bias = (_along_channels(t, _single(t, node.input(index)), rank) for index in (1, 2))
-    return t.cast(_add(t, _mul(t, y, scale), bias), node.dtype())
+    y = _mul(t, reshape_to(t, normal, list(sizes)), _along_channels(t, scale, rank))
+    return t.cast(_add(t, y, _along_channels(t, bias, rank)), node.dtype())
 
 
 def _share(node: OpNode, t: TFLite, flat: Value, groups: int) -> int | Value:
