@@ -79,3 +79,14 @@ def origin_of(value: Value) -> Value:
     while producer is not None and (operand := source(producer)) is not None:
         value, producer = operand, operand.producer()
     return value
+
+
+def follow(value: Value, labels: Array) -> Array | None:
+    """The labels of `value`, where `labels` are those of its origin; None where a view on the way is known at run time only."""
+    producer = value.producer()
+    operand = source(producer) if producer is not None else None
+    if producer is None or operand is None:
+        return labels
+    before = follow(operand, labels)
+    moved = move(producer, before) if before is not None else None
+    return moved[value.index() or 0] if moved is not None else None
