@@ -55,7 +55,7 @@ class TFLiteTarget:
 
     def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
         """XNNPACK partitions and the operators left outside them, as the last run saw them."""
-        main = runners["litert-xnnpack"]
+        main = runners.get("litert-xnnpack")
         if not isinstance(main, LiteRT) or main.result is None:
             return {}
         outside = dict(sorted(main.result.outside.items()))
