@@ -1,4 +1,4 @@
-"""Whether a value is used."""
+"""Whether and how often a value is used."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def is_used(value: onnx_ir.Value) -> bool:
     `bool(value.uses())` copies all uses first, and a constant may have thousands: asked once a removed node, that is quadratic.
     """
     return bool(value._uses) or value.is_graph_output()
+
+
+def use_count(value: onnx_ir.Value) -> int:
+    """How many operands `value` is, all nodes together; without the copy that `len(value.uses())` makes."""
+    return len(value._uses)

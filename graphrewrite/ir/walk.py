@@ -12,6 +12,8 @@ _GRAPH, _GRAPHS = onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS
 def bodies(node: onnx_ir.Node) -> list[onnx_ir.Graph]:
     """The graphs in the attributes of `node`, in order."""
     found: list[onnx_ir.Graph] = []
+    if not node.attributes.data:
+        return found
     for attribute in node.attributes.data.values():
         kind = attribute.type
         if kind is _GRAPH and not attribute.is_ref():

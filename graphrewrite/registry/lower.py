@@ -14,6 +14,7 @@ from graphrewrite.ir import (
     Node,
     ShapeConflict,
     Value,
+    is_used,
     node_line,
     schema,
     source_name,
@@ -101,7 +102,7 @@ def _unroll(node: Node, rewriter: Rewriter) -> bool:
 
 
 def _needed(node: Node) -> bool:
-    return any(value.uses() or value.is_graph_output() for value in node.outputs)
+    return any(is_used(value) for value in node.outputs)
 
 
 def _unknown(node: Node) -> Blocker:

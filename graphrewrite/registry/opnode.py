@@ -17,6 +17,7 @@ from graphrewrite.ir import (
     constant_array,
     constant_ints,
     dims,
+    is_used,
     schema,
     static_dims,
 )
@@ -76,10 +77,7 @@ class OpNode:
 
     def wants(self, index: int) -> bool:
         """True where output `index` is used by anything."""
-        if index >= len(self.node.outputs):
-            return False
-        value = self.node.outputs[index]
-        return bool(value.uses()) or value.is_graph_output()
+        return index < len(self.node.outputs) and is_used(self.node.outputs[index])
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

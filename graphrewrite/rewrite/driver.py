@@ -55,7 +55,8 @@ class _Worklist(BaseListener):
 
     def __init__(self, nodes: Iterable[Node], index: dict[str, list[Rule]]) -> None:
         self._index = index
-        self._stack = [node for node in nodes if operator(node) in index]
+        types = {key.rpartition(".")[2] for key in index}
+        self._stack = [node for node in nodes if node.op_type in types and operator(node) in index]
         self._stack.reverse()
         self._waiting = set(self._stack)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array, is_constant, node_line
+from graphrewrite.ir import Array, Node, Value, constant_array, is_constant, node_line, use_count
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or", "Xor", "Equal"})
 
@@ -307,10 +307,13 @@ def match(pattern: OpPattern, root: Node) -> Match:
 
 
 def _used_outside(root: Node, nodes: tuple[Node, ...], shared: tuple[Node, ...]) -> Value | None:
+    operands = sum(len(node.inputs) for node in nodes)
     for node in nodes:
         if node is root or node in shared:
             continue
         for output in node.outputs:
+            if use_count(output) > operands:
+                return output
             if output.is_graph_output() or any(use.node not in nodes for use in output.uses()):
                 return output
     return None
