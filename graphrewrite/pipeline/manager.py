@@ -108,6 +108,7 @@ def run_pipeline(
         before = count
         print_before = fingerprint(model) if debug else ""
         snapshot = model.clone() if guard is not None and not item.mandatory else None
+        meta = dict(model.meta)
         started = time.perf_counter()
         rules = item.run(model, rewriter) or {}
         seconds = time.perf_counter() - started
@@ -138,6 +139,8 @@ def run_pipeline(
                 record.notes.append(f"{item.name}: {reason}")
                 if snapshot is not None:
                     model.graph = snapshot.graph
+                    model.meta.clear()
+                    model.meta.update(meta)
                     record.rolled_back, record.nodes_after = reason, before
                     count = before
         for instrument in instruments:

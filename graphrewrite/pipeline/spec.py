@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,8 +54,14 @@ def describe(item: Pass) -> str:
             content = getattr(item, field.name)
             if content != field.default:
                 options[field.name] = content
-    text = ",".join(f"{key}={content}" for key, content in options.items())
+    text = ",".join(f"{key}={_written(content)}" for key, content in options.items())
     return f"{item.name}{{{text}}}" if text else item.name
+
+
+def _written(content: Any) -> str:
+    """Words stand for themselves; everything else, and a string that is more than a word, as Python writes it."""
+    plain = isinstance(content, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", content) is not None
+    return content if plain and _value(content) == content else repr(content)
 
 
 def order(passes: Iterable[Pass]) -> list[Pass]:
@@ -86,25 +93,36 @@ def _applies(cls: PassClass, target: str) -> bool:
     return cls.targets is None or target in cls.targets
 
 
-def _items(spec: str | Sequence[str]) -> list[str]:
+def _items(spec: str | Sequence[str], files: tuple[Path, ...] = ()) -> list[str]:
+    """The single items of `spec`; `files` are the pipeline files that are being read."""
     if not isinstance(spec, str):
-        return [part for item in spec for part in _items(item)]
+        return [part for item in spec for part in _items(item, files)]
+    expanded: list[str] = []
+    for item in _parts(spec, spec):
+        if item.endswith(".toml"):
+            path = Path(item).resolve()
+            if path in files:
+                raise UsageError(f"the pipeline file '{item}' includes itself")
+            expanded += _items(_toml(Path(item)), (*files, path))
+        else:
+            expanded.append(item)
+    return expanded
+
+
+def _parts(text: str, spec: str) -> list[str]:
+    """`text` split at the commas that stand in no bracket; empty parts are dropped."""
     out: list[str] = []
     depth, start = 0, 0
-    for index, char in enumerate(spec + ","):
-        depth += (char == "{") - (char == "}")
-        if char == "," and depth <= 0:
-            out.append(spec[start:index].strip())
+    for index, char in enumerate(text + ","):
+        depth += (char in "{[(") - (char in "}])")
+        if depth < 0:
+            break
+        if char == "," and depth == 0:
+            out.append(text[start:index].strip())
             start = index + 1
     if depth != 0:
         raise UsageError(f"unbalanced braces in the pass specification '{spec}'")
-    expanded: list[str] = []
-    for item in out:
-        if item.endswith(".toml"):
-            expanded += _items(_toml(Path(item)))
-        elif item:
-            expanded.append(item)
-    return expanded
+    return [part for part in out if part]
 
 
 def _toml(path: Path) -> list[str]:
@@ -156,15 +174,20 @@ def _is_called(cls: PassClass, name: str) -> bool:
 
 def _options(text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for part in filter(None, (entry.strip() for entry in text.split(","))):
+    for part in _parts(text, text):
         key, equals, raw = part.partition("=")
         if not equals:
             raise UsageError(f"an option is written name=value, not '{part}'")
-        try:
-            options[key.strip()] = ast.literal_eval(raw.strip())
-        except (ValueError, SyntaxError):
-            options[key.strip()] = {"true": True, "false": False}.get(raw.strip().lower(), raw.strip())
+        options[key.strip()] = _value(raw.strip())
     return options
+
+
+def _value(text: str) -> Any:
+    """A Python literal, true or false, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _instance(cls: PassClass, options: dict[str, Any]) -> Pass:
