@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from graphrewrite.errors import NotChecked, OutputsDiffer, UsageError
 from graphrewrite.ir import Array, Model, Source, layout, load, to_runnable_proto
 from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
 from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
-from graphrewrite.numeric.inputs import SAMPLES, Sample, load_samples, make_samples
+from graphrewrite.numeric.inputs import SAMPLES, Sample, checked_sample, load_samples, make_samples
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.reference import Reference, create_session, open_reference
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, build, run_pipeline
@@ -181,7 +182,7 @@ def _samples(
         return make_samples(model.graph, count, seed)
     if isinstance(samples, str | os.PathLike):
         return load_samples(samples, inputs)
-    return [dict(sample) for sample in samples]
+    return [checked_sample(sample, inputs) for sample in samples]
 
 
 class _Guard:
@@ -195,20 +196,27 @@ class _Guard:
         plan = NoisePlan.of(model, reference)
         try:
             session = create_session(to_runnable_proto(plan.externalised(model)))
-        except NotChecked:  # ONNX Runtime lacks a kernel for this state (random ops of unknown shape); the next may run
+        except (
+            NotChecked
+        ):  # ONNX Runtime lacks a kernel for this state (random ops of unknown shape); the next may run
             return ""
         names = [entry.name for entry in session.get_outputs()]
 
         def runner(sample: Sample) -> Mapping[str, Array]:
             return dict(zip(names, session.run(names, sample), strict=True))
 
-        result = check(
-            reference,
-            self.job.samples[:1],
-            {"onnxruntime": _fed(runner, plan, model)},
-            margin=self.job.margin,
-            noise=plan.reference_feeds(self.job.samples),
-        )
+        try:
+            result = check(
+                reference,
+                self.job.samples[:1],
+                {"onnxruntime": _fed(runner, plan, model)},
+                margin=self.job.margin,
+                noise=plan.reference_feeds(self.job.samples),
+            )
+        except NotChecked:
+            raise
+        except Exception as error:  # ONNX Runtime raises many types; the graph before the pass did run
+            return f"ONNX Runtime fails on the graph: {str(error).strip().splitlines()[0][:200]}"
         bad = next((entry for entry in result.outputs if not entry.passed), None)
         return "" if bad is None else f"output '{bad.name}': {bad.problem}"
 
@@ -223,7 +231,9 @@ def _write_and_check(
     progress: Progress,
 ) -> Result:
     path.parent.mkdir(parents=True, exist_ok=True)
-    candidate = path.with_name(f".{path.stem}.unchecked{path.suffix}")
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    candidate = Path(name)
     try:
         progress("writing")
         started = time.perf_counter()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -98,6 +101,9 @@ def _index_limits(value: Value, depth: int) -> list[int]:
     return found
 
 
+_NUMBERED = re.compile(r"sample(\d+)\.input\.")
+
+
 def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> list[Sample]:
     """Samples of a user's .npz: keys are input names, or `sample0.input.NAME` for several samples.
 
@@ -106,26 +112,51 @@ def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> l
     """
     try:
         archive = np.load(Path(path))
-    except (OSError, ValueError) as error:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name; save it with numpy.savez(path, NAME=array)")
+        content = {key: archive[key] for key in archive}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"the samples '{path}' can't be read: {error}") from None
-    keys = list(archive.keys())
-    numbered = sorted(
-        {int(key[6 : key.index(".")]) for key in keys if key.startswith("sample") and ".input." in key}
-    )
+    numbered = sorted({int(found[1]) for key in content if (found := _NUMBERED.match(key))})
     prefixes = [f"sample{index}.input." for index in numbered] or [""]
-    samples = []
-    for prefix in prefixes:
-        missing = [name for name in inputs if prefix + name not in keys]
-        if missing:
-            raise UsageError(
-                f"'{path}' has no array for the input '{missing[0]}'; it holds {', '.join(keys[:8])}"
-            )
-        samples.append(
-            {
-                name: np.asarray(
-                    archive[prefix + name], dtype=value.dtype.numpy() if value.dtype is not None else None
-                )
-                for name, value in inputs.items()
-            }
+    return [
+        checked_sample(
+            {key.removeprefix(prefix): array for key, array in content.items() if key.startswith(prefix)},
+            inputs,
+            f"'{path}'",
         )
-    return samples
+        for prefix in prefixes
+    ]
+
+
+def checked_sample(
+    sample: Mapping[str, Array], inputs: Mapping[str, Value], where: str = "a sample"
+) -> Sample:
+    """The arrays of `sample` that are inputs, in the inputs' types.
+
+    Raises:
+        UsageError: an input is missing, has another rank or size, or values that its type can't hold.
+    """
+    found: Sample = {}
+    for name, value in inputs.items():
+        if name not in sample:
+            held = ", ".join(list(sample)[:8]) or "nothing"
+            raise UsageError(f"{where} has no array for the input '{name}'; it holds {held}")
+        try:
+            array = np.asarray(sample[name], dtype=value.dtype.numpy() if value.dtype is not None else None)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(
+                f"{where} holds for the input '{name}' what is no {value.dtype}: {error}"
+            ) from None
+        wanted = dims(value)
+        if wanted is not None and (
+            len(wanted) != array.ndim
+            or any(
+                isinstance(dim, int) and dim != size for dim, size in zip(wanted, array.shape, strict=True)
+            )
+        ):
+            raise UsageError(
+                f"{where} holds an array of shape {list(array.shape)} for the input '{name}', which is {list(wanted)}"
+            )
+        found[name] = array
+    return found

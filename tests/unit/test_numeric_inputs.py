@@ -1,0 +1,186 @@
+"""Samples that suit a model, a user's samples, and noise that both sides share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import pytest
+
+from graphrewrite import ir
+from graphrewrite.errors import UsageError
+from graphrewrite.numeric.inputs import checked_sample, load_samples, make_samples
+from graphrewrite.numeric.noise import NOISE, NoisePlan
+from graphrewrite.numeric.reference import create_session, open_reference
+from graphrewrite.registry.importing import import_model
+from graphrewrite.rewrite import Rewriter
+
+
+def parsed(body: str, inputs: str, inits: str = "") -> onnx.ModelProto:
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => (float[] y) {inits} {{ {body} }}'
+    )
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+def loaded(body: str, inputs: str, inits: str = "") -> ir.Model:
+    model = ir.load(parsed(body, inputs, inits))
+    import_model(model, Rewriter(model))
+    return model
+
+
+class TestMade:
+    def test_floats_are_normal_and_seeded(self) -> None:
+        graph = loaded("y = Relu (x)", "float[64,64] x").graph
+        a, b, c = make_samples(graph)
+        assert a["x"].dtype == np.float32
+        assert abs(float(a["x"].mean())) < 0.1
+        assert 0.9 < float(a["x"].std()) < 1.1
+        assert not np.array_equal(a["x"], b["x"])
+        assert not np.array_equal(b["x"], c["x"])
+        np.testing.assert_array_equal(make_samples(graph)[1]["x"], b["x"])
+        assert not np.array_equal(make_samples(graph, seed=1)[0]["x"], a["x"])
+
+    def test_dynamic_dimensions_take_several_sizes_and_agree(self) -> None:
+        graph = loaded("a = Relu (x) y = Exp (z)", "float[N,3,H,W] x, float[N,T] z").graph
+        shapes = [(item["x"].shape, item["z"].shape) for item in make_samples(graph)]
+        assert shapes == [
+            ((1, 3, 64, 64), (1, 8)),
+            ((2, 3, 96, 96), (2, 12)),
+            ((3, 3, 128, 128), (3, 16)),
+        ]
+
+    @pytest.mark.parametrize(
+        ("body", "size"),
+        [
+            ("y = Gather <axis = 0> (w, i)", 5),
+            ("y = Gather <axis = -1> (w, i)", 7),
+            ("r = Reshape (i, s) y = Gather (w, r)", 5),
+            ("c = Cast <to = 7> (i) y = GatherElements (w, c)", 5),
+            ("y = GatherND (w, i)", 5),
+            (
+                "d = Constant <value_int = 4> () v = Constant <value_floats = [0.0, 1.0]> () y = OneHot (i, d, v)",
+                4,
+            ),
+        ],
+    )
+    def test_indices_stay_in_range(self, body: str, size: int) -> None:
+        values = ", ".join(["0.0"] * 35)
+        inits = f"<float[5,7] w = {{{values}}}, int64[2] s = {{2, 2}}>"
+        graph = loaded(body, "int64[2,2] i", inits).graph
+        drawn = np.concatenate([item["i"].ravel() for item in make_samples(graph, 20)])
+        assert drawn.min() == 0
+        assert drawn.max() == size - 1
+
+    def test_masks_booleans_and_small_integers(self) -> None:
+        graph = loaded(
+            "m = Cast <to = 1> (attention_mask) y = Where (b, m, m) u = Cast <to = 1> (k) v = Cast <to = 1> (q)",
+            "int64[50] attention_mask, bool[50] b, uint8[50] k, int8[50] q",
+        ).graph
+        (sample,) = make_samples(graph, 1)
+        assert set(sample["attention_mask"].tolist()) == {0, 1}
+        assert sample["b"].dtype == bool
+        assert sample["k"].max() > 10
+        assert sample["q"].min() < 0
+
+    def test_text_must_be_given(self) -> None:
+        graph = ir.load(parsed("y = StringNormalizer (x)", "string[2] x")).graph
+        with pytest.raises(UsageError, match="input 'x' is string: give samples"):
+            make_samples(graph)
+
+
+class TestGiven:
+    INPUTS = {
+        value.name or "": value for value in loaded("y = Mul (a, b)", "float[N,2] a, float[2] b").graph.inputs
+    }
+
+    def test_one_sample(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "s.npz", a=np.ones((3, 2)), b=np.arange(2), other=np.zeros(9))
+        (sample,) = load_samples(tmp_path / "s.npz", self.INPUTS)
+        assert {name: (array.dtype, array.shape) for name, array in sample.items()} == {
+            "a": (np.float32, (3, 2)),
+            "b": (np.float32, (2,)),
+        }
+
+    def test_several(self, tmp_path: Path) -> None:
+        arrays = {
+            f"sample{i}.input.{name}": np.full(shape, i)
+            for i in (0, 2, 10)
+            for name, shape in (("a", (1, 2)), ("b", (2,)))
+        }
+        np.savez(tmp_path / "s.npz", **arrays, samples=np.zeros(1))
+        samples = load_samples(tmp_path / "s.npz", self.INPUTS)
+        assert [float(item["b"][0]) for item in samples] == [0, 2, 10]
+
+    @pytest.mark.parametrize(
+        ("sample", "reason"),
+        [
+            ({"a": np.ones((1, 2))}, "has no array for the input 'b'; it holds a"),
+            ({}, "has no array for the input 'a'; it holds nothing"),
+            (
+                {"a": np.ones((1, 3)), "b": np.ones(2)},
+                r"an array of shape \[1, 3\] for the input 'a', which is \['N', 2\]",
+            ),
+            ({"a": np.ones(2), "b": np.ones(2)}, r"an array of shape \[2\]"),
+            ({"a": np.array([["x", "y"]]), "b": np.ones(2)}, "what is no FLOAT"),
+        ],
+    )
+    def test_samples_that_do_not_fit(self, sample: dict[str, np.ndarray], reason: str) -> None:
+        with pytest.raises(UsageError, match=reason):
+            checked_sample(sample, self.INPUTS)
+
+    @pytest.mark.parametrize("kind", ["missing", "text", "npy", "cut", "empty"])
+    def test_files_that_are_no_samples(self, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "s.npz"
+        if kind == "text":
+            path.write_text("hello")
+        elif kind == "npy":
+            with open(path, "wb") as file:
+                np.save(file, np.ones(3))
+        elif kind == "cut":
+            np.savez(path, a=np.ones((1, 2)), b=np.ones(2))
+            path.write_bytes(path.read_bytes()[:200])
+        elif kind == "empty":
+            path.write_bytes(b"")
+        with pytest.raises(UsageError, match=r"the samples '.*s\.npz' can't be read"):
+            load_samples(path, self.INPUTS)
+
+
+class TestNoise:
+    BODY = "n = RandomNormalLike (x) k = RandomNormal <shape = [2, 3]> () s = Add (n, k) y = Add (x, s)"
+
+    def test_kept_noise_is_fed_to_both_sides(self) -> None:
+        proto = parsed(self.BODY, "float[2,3] x")
+        reference = open_reference(proto)
+        assert reference.noise == ("n", "k")
+        assert reference.inputs == ("x",)
+        model = ir.load(proto)
+        import_model(model, Rewriter(model))
+        plan = NoisePlan.of(model, reference)
+        assert plan.inputs == ("n", "k")
+        sample = {"x": np.ones((2, 3), np.float32)}
+        wanted = reference.run(sample | plan.reference_feeds([sample])(0))["y"]
+        twin = plan.externalised(model)
+        session = create_session(ir.to_runnable_proto(twin))
+        np.testing.assert_allclose(session.run(["y"], plan.candidate_feeds(sample))[0], wanted, rtol=1e-6)
+        assert [v.name for v in twin.graph.inputs] == ["x", "n", "k"]
+        assert [v.name for v in model.graph.inputs] == ["x"], "the model itself is as it was"
+        assert not np.array_equal(plan.candidate_feeds(sample)["n"], plan.candidate_feeds(sample)["k"])
+
+    def test_replaced_noise_is_fed_to_the_reference(self) -> None:
+        proto = parsed(self.BODY, "float[2,3] x")
+        model = ir.load(proto)
+        import_model(model, Rewriter(model))
+        model.meta[NOISE] = {"n": np.full((2, 3), 5, np.float32)}
+        plan = NoisePlan.of(model, open_reference(proto))
+        assert plan.inputs == ("k",)
+        assert float(plan.reference_feeds([])(0)["n"][0, 0]) == 5
+        assert "n" not in plan.candidate_feeds({})
+
+    def test_no_noise(self) -> None:
+        proto = parsed("y = Relu (x)", "float[2] x")
+        model = ir.load(proto)
+        plan = NoisePlan.of(model, open_reference(proto))
+        assert plan.externalised(model) is model
