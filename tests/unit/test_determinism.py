@@ -1,0 +1,53 @@
+"""The same model gives the same bytes, whatever the hash seed of the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT / "tests" / "golden" / "models"
+NAMES = (
+    "mobilestylegan.dyn",
+    "resnet18.ts17",
+    "shufflenet_v2.ts17",
+    "bert_dynamic.dyn",
+    "lstm_states.ts17",
+    "bisenet.dyn",
+)
+
+_CODE = """
+import hashlib, sys
+from pathlib import Path
+import graphrewrite
+from graphrewrite.errors import GraphRewriteError
+for name in sys.argv[2:]:
+    out = Path(sys.argv[1]) / (Path(name).stem + ".tflite")
+    try:
+        graphrewrite.run(name, output=out, check=False)
+        print(Path(name).name, hashlib.sha256(out.read_bytes()).hexdigest())
+    except GraphRewriteError as error:
+        print(Path(name).name, "".join(str(error).split(str(out))))
+"""
+
+
+def converted(seed: str, folder: Path) -> str:
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE, str(folder), *(str(MODELS / f"{name}.onnx") for name in NAMES)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (converted(seed, tmp_path / seed) for seed in ("1", "4242"))
+    assert first == second
+    assert len(first.splitlines()) == len(NAMES)
+    assert all(len(line.split()[-1]) == 64 for line in first.splitlines()), first
