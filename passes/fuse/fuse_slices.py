@@ -113,6 +113,8 @@ def _split(x: Value, axis: int, parts: list[_Part], rewriter: Rewriter) -> None:
     values = [outputs[part.start // size] for part in parts]
     for index, part in enumerate(parts):
         if part.squeezed:
-            values[index] = rewriter.op("Squeeze", values[index], rewriter.constant(np.array([axis], np.int64)))
+            values[index] = rewriter.op(
+                "Squeeze", values[index], rewriter.constant(np.array([axis], np.int64))
+            )
     for part, value in zip(parts, values, strict=True):
         rewriter.replace(part.node, value)
