@@ -6,7 +6,6 @@ import dataclasses
 
 import onnx_ir
 import onnx_ir.passes.common
-import onnx_ir.serde
 
 from graphrewrite.errors import InvalidModel
 from graphrewrite.ir import (
@@ -29,7 +28,6 @@ from graphrewrite.registry.rows import Rewrite, rows
 from graphrewrite.rewrite import BaseListener, Rewriter
 
 OLDEST = 6
-_DECODE_BYTES = 1 << 16
 
 
 def import_model(model: Model, rewriter: Rewriter) -> None:
@@ -169,8 +167,6 @@ class _Walk:
 
     def _hoist_initializers(self, graph: Graph) -> None:
         if graph is self.model.graph:
-            for value in graph.initializers.values():
-                value.const_value = _decoded(value.const_value)
             return
         for value in list(graph.initializers.values()):
             if value.const_value is None:
@@ -180,13 +176,6 @@ class _Walk:
             del graph.initializers[value.name or ""]
             if value in graph.inputs:
                 graph.inputs.remove(value)
-
-
-def _decoded(tensor: onnx_ir.TensorProtocol | None) -> onnx_ir.TensorProtocol | None:
-    """A small tensor of the file as an array: passes read it many times, and each reading would decode it again."""
-    if isinstance(tensor, onnx_ir.serde.TensorProtoTensor) and tensor.nbytes <= _DECODE_BYTES:
-        return onnx_ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-    return tensor
 
 
 def _constant_tensor(node: Node) -> onnx_ir.TensorProtocol | None:
