@@ -52,3 +52,23 @@ def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> 
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
 def test_meets_pytorch(name: str, exporter: str, tmp_path: Path) -> None:
     convert_and_compare(name, exporter, INDEX[name]["passes"], tmp_path)
+
+
+PLAIN = [f"{name}.{exporter}" for name, exporter in CASES[::16]]
+"""Every sixteenth case is converted without the optional passes in plain runs; all of them by `pytest -m full`."""
+
+
+def _without_passes(name: str, exporter: str, folder: Path) -> None:
+    convert_and_compare(name, exporter, INDEX[name]["passes"].replace("default", "none"), folder)
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_meets_pytorch_without_optional_passes(case: str, tmp_path: Path) -> None:
+    name, exporter = case.rsplit(".", 1)
+    _without_passes(name, exporter, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
+def test_every_model_meets_pytorch_without_optional_passes(name: str, exporter: str, tmp_path: Path) -> None:
+    _without_passes(name, exporter, tmp_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +49,10 @@ def convert_with_onnx2tf(model: Path, work: Path) -> Converted:
     work.mkdir(parents=True, exist_ok=True)
     copy = work / model.name
     shutil.copyfile(model, copy)
-    seconds, error = _run([str(python("onnx2tf")), "-c", _ONNX2TF, str(copy), str(work)])
+    interpreter = python("onnx2tf")
+    # onnx2tf starts the onnxsim command of its own environment
+    path = os.pathsep.join([str(interpreter.parent), os.environ.get("PATH", "")])
+    seconds, error = _run([str(interpreter), "-c", _ONNX2TF, str(copy), str(work)], {"PATH": path})
     files = sorted(work.glob("*_float32.tflite"))
     return Converted(seconds, files[0] if files else None, error)
 
@@ -58,8 +63,9 @@ def convert_with_graphrewrite(model: Path, output: Path) -> Converted:
     return Converted(seconds, output if output.exists() else None, error)
 
 
-def _run(command: list[str]) -> tuple[float | None, str]:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+def _run(command: list[str], environment: Mapping[str, str] | None = None) -> tuple[float | None, str]:
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, env=variables)
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"seconds"')]
     if lines:
         return float(json.loads(lines[-1])["seconds"]), ""

@@ -10,20 +10,22 @@ from tools.benchmarks.environments import HOME, ROOT, python
 
 CONVERSION = (
     "resnet18",
-    "mobilenetv2",
+    "resnet50",
+    "mobilenet_v2",
     "efficientnet",
     "unet_bilinear",
     "convnext",
     "densenet",
-    "inception",
+    "inception_v1",
+    "inception_v3",
     "segformer",
     "vit",
     "swin",
     "mobilevit",
-    "shufflenet",
-    "yolo_head",
+    "shufflenet_v2",
+    "yolo",
+    "ssd",
 )
-LAYOUT = CONVERSION
 
 
 def folder() -> Path:
