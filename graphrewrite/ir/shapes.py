@@ -24,8 +24,11 @@ def dims(value: onnx_ir.Value | None) -> Dims | None:
     shape = None if value is None else value.shape
     if shape is None:
         return None
-    # Called more than anything else: a list comprehension takes half the time of a generator.
-    return tuple([dim if isinstance(dim, int) else dim.value for dim in shape.dims])
+    found = shape.dims
+    for dim in found:  # called more than anything else, and most shapes are numbers only
+        if dim.__class__ is not int:
+            return tuple([dim if isinstance(dim, int) else dim.value for dim in found])
+    return found  # type: ignore[return-value]
 
 
 def static_dims(value: onnx_ir.Value | None) -> tuple[int, ...] | None:
