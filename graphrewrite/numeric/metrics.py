@@ -152,7 +152,8 @@ def _compare_integers(
 def _compare_floats(
     name: str, ref: Array, got: Array, finite: Array, tolerance: Tolerance, dtype: str
 ) -> Comparison:
-    error = np.where(finite, np.abs(ref - got), 0.0) if not finite.all() else np.abs(ref - got)
+    with np.errstate(invalid="ignore"):  # infinity less infinity, which is masked
+        error = np.where(finite, np.abs(ref - got), 0.0) if not finite.all() else np.abs(ref - got)
     signal = ref[finite]
     max_abs, ref_max = float(error.max(initial=0.0)), float(np.abs(signal).max(initial=0.0))
     noise_power, signal_power = float(np.square(error).sum()), float(np.square(signal).sum())
