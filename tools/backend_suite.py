@@ -29,6 +29,22 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+DOCS = """# Conformance
+
+The ONNX project's own suite against the TFLite target: cases that are right, by operator (the first of each case). `shipped`
+has all inputs at run time, `constants` every input but the first as an initializer. The reason of each case that is not right
+stands in `tests/backend/outcomes.txt`. Made by `python tools/backend_suite.py --update`.
+
+"""
+
+
+def _write_docs(cells: dict[str, list[str]], summary: list[str]) -> None:
+    lines = ["| operator | shipped | constants |", "| --- | --: | --: |"]
+    lines += [f"| {op} | {' | '.join(row)} |" for op, row in cells.items()]
+    text = DOCS + "\n".join([*(f"- {line}" for line in summary), "", *lines]) + "\n"
+    (ROOT / "docs" / "conformance.md").write_text(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -63,17 +79,26 @@ def main() -> int:
                 print(f"{case.name} [{mode}] {outcome.kind}: {outcome.why}", flush=True)
         if number % 200 == 199:
             print(f"... {number + 1} of {len(cases)} cases", file=sys.stderr, flush=True)
-    print(f"{'operator':28s} " + "  ".join(f"{mode:>16s}" for mode in modes))
-    for op in sorted(table):
-        cells = [f"{table[op][mode][suite.RIGHT]}/{sum(table[op][mode].values())}" for mode in modes]
-        print(f"{op:28s} " + "  ".join(f"{cell:>16s}" for cell in cells))
-    for mode in modes:
-        count = sum(totals[mode].values())
-        share = totals[mode][suite.RIGHT] / max(count, 1)
-        print(f"{mode}: {count} cases, right {share:.1%}; {dict(sorted(totals[mode].items()))}")
+    summary = [
+        f"{mode}: {sum(totals[mode].values())} cases, right "
+        f"{totals[mode][suite.RIGHT] / max(sum(totals[mode].values()), 1):.1%}; {dict(sorted(totals[mode].items()))}"
+        for mode in modes
+    ]
     if seconds:
-        print(f"median {statistics.median(seconds) * 1e3:.0f} ms a case, slowest {max(seconds):.2f} s")
+        summary.append(
+            f"median {statistics.median(seconds) * 1e3:.0f} ms a case, slowest {max(seconds):.2f} s"
+        )
+    cells = {
+        op: [f"{table[op][mode][suite.RIGHT]}/{sum(table[op][mode].values())}" for mode in modes]
+        for op in sorted(table)
+    }
+    print(f"{'operator':28s} " + "  ".join(f"{mode:>16s}" for mode in modes))
+    for op, row in cells.items():
+        print(f"{op:28s} " + "  ".join(f"{cell:>16s}" for cell in row))
+    print("\n".join(summary))
     if options.update:
+        if len(cases) == len(suite.eligible()) and not options.mode:
+            _write_docs(cells, summary)
         _load("outcomes").write(
             ROOT / "tests" / "backend" / "outcomes.txt", outcomes, partial=len(cases) < len(suite.eligible())
         )

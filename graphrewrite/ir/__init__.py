@@ -33,7 +33,7 @@ from graphrewrite.ir.io import Source, load, save, to_runnable_proto
 from graphrewrite.ir.meaning import OPSET, Body, BodyBuilder, has_meaning, meaning_of, register_meaning
 from graphrewrite.ir.printer import graph_lines, node_line, operand, value_type
 from graphrewrite.ir.shapes import Dim, Dims, dims, rank, shape_data, static_dims
-from graphrewrite.ir.uses import is_used, use_count
+from graphrewrite.ir.uses import is_used, sole_reader, use_count
 from graphrewrite.ir.verifier import fingerprint, verify
 from graphrewrite.ir.walk import all_graphs, all_nodes, bodies
 
@@ -90,6 +90,7 @@ __all__ = [
     "set_layout",
     "set_origin",
     "shape_data",
+    "sole_reader",
     "source_name",
     "static_dims",
     "to_runnable_proto",

@@ -16,3 +16,10 @@ def is_used(value: onnx_ir.Value) -> bool:
 def use_count(value: onnx_ir.Value) -> int:
     """How many operands `value` is, all nodes together; without the copy that `len(value.uses())` makes."""
     return len(value._uses)
+
+
+def sole_reader(value: onnx_ir.Value) -> onnx_ir.Node | None:
+    """The only node that reads `value`; None where several operands do, or a graph gives it out."""
+    if len(value._uses) != 1 or value.is_graph_output():
+        return None
+    return next(iter(value.uses())).node

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from graphrewrite.ir import Dim, Dims, Node, Value, dims, is_constant
+from graphrewrite.ir import Dim, Dims, Node, Value, dims, is_constant, use_count
 from graphrewrite.layout.rules import Dialect
 from graphrewrite.layout.views import HIGHEST_RANK, Form, ViewTrace, build, expressible
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
@@ -103,7 +103,7 @@ class MergeAcrossRowsRule:
     def _before(self, node: Node) -> Node | None:
         """The producer of the one run-time operand of `node`, where nothing else reads it."""
         moving = [value for value in node.inputs if value is not None and not is_constant(value)]
-        if len(moving) != 1 or len(moving[0].uses()) != 1 or moving[0].is_graph_output():
+        if len(moving) != 1 or use_count(moving[0]) != 1 or moving[0].is_graph_output():
             return None
         producer = moving[0].producer()
         return producer if producer is not None and producer.graph is node.graph else None

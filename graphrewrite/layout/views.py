@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from graphrewrite.ir import Dim, Dims, Graph, Node, Value, dims, is_constant
+from graphrewrite.ir import Dim, Dims, Graph, Node, Value, dims, is_constant, use_count
 from graphrewrite.layout.perms import Perm, is_identity, permute
 from graphrewrite.layout.regroup import regroup
 from graphrewrite.layout.rules import Dialect
@@ -201,7 +201,7 @@ class ComposeViewsRule:
         reshapes = len(chain.nodes) - transposes
         form = chain.form
         root, *inner = chain.nodes
-        kept = any(len(n.outputs[0].uses()) > 1 or n.outputs[0].is_graph_output() for n in inner)
+        kept = any(use_count(n.outputs[0]) > 1 or n.outputs[0].is_graph_output() for n in inner)
         if kept:  # what is used elsewhere stays: only the root's own work counts
             own = (1, 0) if self.dialect.transpose_perm(root) is not None else (0, 1)
             return len(inner) > 0 and (form.transposes, form.reshapes) < own

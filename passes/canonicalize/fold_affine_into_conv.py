@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphrewrite.ir import Node, Value, constant_array, rank
+from graphrewrite.ir import Node, Value, constant_array, rank, sole_reader
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
-from .linear import Linear, Vector, channel_vector, single_use
+from .linear import Linear, Vector, channel_vector
 
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Identity")
 
@@ -149,7 +149,7 @@ def _behind(node: Node) -> Affine:
 
 
 def _only_reader(value: Value, node: Node) -> None:
-    if single_use(value) is not node:
+    if sole_reader(value) is not node:
         raise MatchFailure(f"'{value.name}' is also used elsewhere", value)
 
 
@@ -214,7 +214,7 @@ def _normalization(node: Node) -> Affine:
 def _before(node: Node) -> Affine:
     """linear(root(x, constant))."""
     operand, constant = _split(node)
-    user = single_use(node.outputs[0])
+    user = sole_reader(node.outputs[0])
     if user is None or user.inputs[0] is not node.outputs[0]:
         raise MatchFailure("the result is not the operand of one linear op", node)
     linear = Linear.of(user)

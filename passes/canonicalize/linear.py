@@ -12,17 +12,20 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.ir import Array, Node, Value, constant_array, is_constant, rank, static_dims
+from graphrewrite.ir import (
+    Array,
+    Node,
+    Value,
+    constant_array,
+    is_constant,
+    rank,
+    static_dims,
+    use_count,
+)
 from graphrewrite.rewrite import MatchFailure, Rewriter
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 Vector = npt.NDArray[np.float64]
-
-
-def single_use(value: Value) -> Node | None:
-    """The only node that reads `value`, None where several do, or the value is an output."""
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def channel_vector(value: Value | None, size: int, rank_: int, axis: int) -> Vector | None:
@@ -128,7 +131,7 @@ class Linear:
     def require_own_weight(self) -> None:
         """Fail where the weight is shared: scaling it would store it twice."""
         weight = self.node.inputs[1]
-        if weight is not None and len(list(weight.uses())) > 1:
+        if weight is not None and use_count(weight) > 1:
             raise MatchFailure("the weight is shared; scaling it would store it twice", weight)
 
     def require_bias(self) -> None:

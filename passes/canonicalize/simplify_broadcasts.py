@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphrewrite.ir import Dims, Node, Value, constant_array, constant_ints, dims
+from graphrewrite.ir import Dims, Node, Value, constant_array, constant_ints, dims, use_count
 from graphrewrite.ir.shapes import broadcast
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
@@ -165,7 +165,7 @@ def _alike(x: Value, copies: Value | None, others: list[Dims | None], out: Dims 
         return False
     if node.op_type not in ("Expand", "Tile") or copies is None:
         return False
-    if len(list(copies.uses())) != 1 or copies.is_graph_output():
+    if use_count(copies) != 1 or copies.is_graph_output():
         return False
     copied = [axis for axis, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     for other in others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from graphrewrite.ir import Node, Value
+from graphrewrite.ir import Node, Value, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
@@ -63,7 +63,7 @@ class FuseActivations(RewritePass):
         host = value.producer() if value is not None else None
         if value is None or host is None or host.domain != "tflite" or host.op_type not in HOSTS:
             raise MatchFailure("the operator before has no fused activation", value)
-        if len(value.uses()) != 1 or value.is_graph_output():
+        if use_count(value) != 1 or value.is_graph_output():
             raise MatchFailure("something else reads the value before the activation", value)
         if host.attributes.get_string("fused_activation_function", "NONE") != "NONE":
             raise MatchFailure("the operator before has an activation already", host)

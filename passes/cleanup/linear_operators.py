@@ -24,6 +24,7 @@ from graphrewrite.ir import (
     dims,
     is_constant,
     static_dims,
+    use_count,
 )
 from graphrewrite.rewrite import MatchFailure, Rewriter
 
@@ -111,7 +112,7 @@ class LinearOperator:
 
     def require_scalable(self, scale: Vector) -> None:
         """Fail where the weights are shared (they would be stored twice) or would overflow."""
-        if len(list(self.weights.uses())) > 1:
+        if use_count(self.weights) > 1:
             raise MatchFailure("the weights are shared; scaling them would store them twice", self.weights)
         array = constant_array(self.weights)
         if array is None or array.size == 0:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array
+from graphrewrite.ir import Array, Node, Value, constant_array, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter, operator
 
@@ -80,4 +80,4 @@ class MergeAffineChains(RewritePass):
 
 
 def _is_inner(value: Value) -> bool:
-    return len(list(value.uses())) == 1 and not value.is_graph_output()
+    return use_count(value) == 1 and not value.is_graph_output()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.ir import DataType, Node, Value, constant_scalar, is_constant, rank
+from graphrewrite.ir import DataType, Node, Value, constant_scalar, is_constant, rank, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
@@ -131,7 +131,7 @@ def _inner(value: Value) -> bool:
     return (
         producer is not None
         and producer.domain == ""
-        and len(list(value.uses())) == 1
+        and use_count(value) == 1
         and not value.is_graph_output()
     )
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array, dims
+from graphrewrite.ir import Array, Node, Value, constant_array, dims, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
@@ -94,7 +94,7 @@ def _producer(value: Value | None, op_type: str) -> Node:
     node = value.producer() if value is not None else None
     if value is None or node is None or node.domain != "" or node.op_type != op_type:
         raise MatchFailure(f"the operand comes from no {op_type}", value)
-    if len(list(value.uses())) != 1 or value.is_graph_output():
+    if use_count(value) != 1 or value.is_graph_output():
         raise MatchFailure("something else reads the value, too", value)
     return node
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from graphrewrite.ir import Node, Value, static_dims
+from graphrewrite.ir import Node, Value, static_dims, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
@@ -93,7 +93,7 @@ def _is_view(node: Node) -> bool:
 
 
 def _is_inner(value: Value) -> bool:
-    return len(list(value.uses())) == 1 and not value.is_graph_output()
+    return use_count(value) == 1 and not value.is_graph_output()
 
 
 def _reshape(rewriter: Rewriter, value: Value, shape: list[int] | tuple[int, ...]) -> Value:

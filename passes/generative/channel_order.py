@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.ir import Array, Node, Value, constant_array, dims, is_constant, static_dims
+from graphrewrite.ir import Array, Node, Value, constant_array, dims, is_constant, static_dims, use_count
 from graphrewrite.rewrite import MatchFailure, Rewriter
 
 Action = Callable[[Rewriter], None]
@@ -59,7 +59,7 @@ def _operand(node: Node, index: int, order: Order, depth: int) -> list[Action]:
         raise MatchFailure("the chain is too long", node)
     if is_constant(value):
         return [_constant(node, index, value, order)]
-    if len(list(value.uses())) != 1 or value.is_graph_output():
+    if use_count(value) != 1 or value.is_graph_output():
         raise MatchFailure(f"'{value.name}' is also used elsewhere", value)
     return _plan(value, order, depth)
 
@@ -133,7 +133,7 @@ def _constant(node: Node, index: int, value: Value, order: Order) -> Action:
 
 def _own(value: Value | None) -> Array:
     array = constant_array(value)
-    if array is None or value is None or len(list(value.uses())) != 1:
+    if array is None or value is None or use_count(value) != 1:
         raise MatchFailure("a weight is shared, or not a constant", value)
     return array
 
@@ -176,7 +176,7 @@ def _linear_behind_reshape(node: Node, value: Value, order: Order) -> list[Actio
         operand is None
         or gemm is None
         or shape is None
-        or len(list(operand.uses())) != 1
+        or use_count(operand) != 1
         or operand.is_graph_output()
     ):
         raise MatchFailure("the operand of the Reshape is used elsewhere", node)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphrewrite.ir import Model, Node, Value, constant_array, dims, static_dims
+from graphrewrite.ir import Model, Node, Value, constant_array, dims, sole_reader, static_dims
 from graphrewrite.pipeline import Pass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter, RuleStatistics, all_nodes, apply_rules
 
@@ -22,7 +22,6 @@ from .upfirdn import (
     find_decimation,
     find_insertion,
     per_channel,
-    single_user,
 )
 from .upfirdn_forms import build, can_build
 
@@ -130,7 +129,7 @@ def _check_worth(insertion: Insertion, decimation: Decimation, operand: Value) -
 def _second(first: Filter) -> Filter | None:
     """The filter of the other axis behind a one-dimensional one."""
     kernel = first.taps.shape[1:]
-    user = single_user(first.node.outputs[0])
+    user = sole_reader(first.node.outputs[0])
     if (
         1 not in kernel
         or kernel == (1, 1)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.ir import Node, Value, constant_array, dims, static_dims
+from graphrewrite.ir import Node, Value, constant_array, dims, sole_reader, static_dims, use_count
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
 from .channel_order import Order, plan
 from .movement import Indices, chains
-from .upfirdn import single_user, symbols_of
+from .upfirdn import symbols_of
 
 _PATTERNS = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
 """Signs of the low band, the one that differs by row, the one that differs by column, and both, at 00, 01, 10, 11."""
@@ -75,7 +75,7 @@ class LowerIdwt(RewritePass):
         terms = _synthesis(node.outputs[0])
         if terms is None:
             raise MatchFailure("no sum of four bands with blocks of 2 x 2", node)
-        user = single_user(node.outputs[0])
+        user = sole_reader(node.outputs[0])
         if (
             user is not None
             and user.op_type in ("Add", "ConvTranspose")
@@ -135,7 +135,7 @@ def _terms(value: Value, depth: int) -> list[Term]:
         node is not None
         and node.domain == ""
         and depth < 8
-        and (depth == 0 or single_user(value) is not None)
+        and (depth == 0 or sole_reader(value) is not None)
     ):
         if node.op_type == "Add" and node.inputs[0] is not None and node.inputs[1] is not None:
             inner = [*_terms(node.inputs[0], depth + 1), *_terms(node.inputs[1], depth + 1)]
@@ -236,7 +236,7 @@ def _mixable(match: Wavelet) -> Node | None:
     if node is None or node.op_type != "Conv" or node.domain != "" or not _complete(match):
         return None
     weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-    if constant_array(weight) is None or weight is None or len(list(weight.uses())) != 1:
+    if constant_array(weight) is None or weight is None or use_count(weight) != 1:
         return None
     if node.attributes.get_int("group", 1) != 1 or (bias is not None and constant_array(bias) is None):
         return None

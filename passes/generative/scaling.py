@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array, is_constant
+from graphrewrite.ir import Array, Node, Value, constant_array, is_constant, use_count
 from graphrewrite.rewrite import MatchFailure, Rewriter
 
 Action = Callable[[Rewriter], None]
@@ -87,7 +87,7 @@ def _constant(value: Value, factor: float, reader: Node) -> Action:
 
 def _weighted(node: Node, factor: float) -> list[Action]:
     weight = node.inputs[1]
-    if not is_constant(weight) or weight is None or len(list(weight.uses())) != 1:
+    if not is_constant(weight) or weight is None or use_count(weight) != 1:
         raise MatchFailure("the weight is shared, or computed at run time", node)
     actions = [_constant(weight, factor, node)]
     bias = node.inputs[2] if len(node.inputs) > 2 else None

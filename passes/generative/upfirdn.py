@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.ir import Node, Value, constant_array, dims, static_dims
+from graphrewrite.ir import Node, Value, constant_array, dims, sole_reader, static_dims
 from graphrewrite.rewrite import MatchFailure
 
 from .movement import UNKNOWN, Chain, Indices, Sizes, chains, is_move, moved_sizes
@@ -100,17 +100,11 @@ class Filter:
         return Filter(node, taps, (top, left, bottom, right), (dy, dx))
 
 
-def single_user(value: Value) -> Node | None:
-    """The only node that reads `value`, None where several do or it is an output."""
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
-
-
 def forward_chains(value: Value) -> list[Chain]:
     """Chains of moving nodes that begin at `value` and whose steps nothing else reads, longest first."""
     found = [Chain(value, value, ())]
     while True:
-        node = single_user(found[-1].value)
+        node = sole_reader(found[-1].value)
         if (
             node is None
             or not is_move(node)

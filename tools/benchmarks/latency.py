@@ -69,12 +69,13 @@ def litert_timer(path: Path, feeds: Feeds) -> Callable[[int], float]:
     fed = {}
     for (name, (shape, _)), (key, _) in zip(described.items(), by_name.items(), strict=True):
         found = by_name.get(name, by_name[key])
-        fed[name] = found if list(found.shape) == shape or found.ndim != 4 else np.moveaxis(found, 1, -1)
+        # onnx2tf makes inputs channels last
+        fed[name] = found if list(found.shape) == shape else np.ascontiguousarray(np.moveaxis(found, 1, -1))
     runner.benchmark(path, fed, warmup=2, runs=1)
-    return lambda count: statistics.median(runner.benchmark(path, fed, warmup=1, runs=count).seconds)
+    return lambda count: runner.benchmark(path, fed, warmup=1, runs=count).median
 
 
-def measure(name: str, model: Path, work: Path, *, onnx2tf: bool, rounds: int = 7, runs: int = 3) -> Latency:
+def measure(name: str, model: Path, work: Path, *, onnx2tf: bool, rounds: int = 5, runs: int = 2) -> Latency:
     """Convert `model`, then time all sides in turn, `rounds` times."""
     feeds = feeds_for(model)
     ours = work / f"{name}.tflite"
