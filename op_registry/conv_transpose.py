@@ -83,9 +83,17 @@ def conv_transpose(node: OpNode, t: TFLite) -> Value:
         if group > 1:
             return t.to_first(_zeros_inserted(node, t, x, w, bias, group, axes))
         return t.to_first(_keep(t, _full_3d(t, x, w, bias, axes), axes))
-    y = _plain(t, x, w, bias, axes) if group == 1 else _phases(node, t, x, w, bias, group, axes)
+    if group > 1:
+        y = _phases(node, t, x, w, bias, group, axes)
+    elif _phases_pay(x, w, axes):
+        y = _dense_phases(node, t, x, w, bias, axes)
+    else:
+        y = _plain(t, x, w, bias, axes)
     return t.to_first(remove_axis(t, y, 1) if count == 1 else y)
 
+
+_DENSE_CHANNELS = 64
+"""Fewer channels than this leave the matrix products too small to pay for the interleaving."""
 
 _UNIT = Spread(1, 1, 1, 0, 1, 0)
 
@@ -177,6 +185,57 @@ def _plain(t: TFLite, x: Value, w: Value, bias: Value, axes: list[Spread]) -> Va
         fused_activation_function="NONE",
     )
     return y if same else _keep(t, y, axes)
+
+
+def _phases_pay(x: Value, w: Value, axes: list[Spread]) -> bool:
+    """True where convolutions by phase beat TRANSPOSE_CONV, which XNNPACK computes at less than half of CONV_2D's rate."""
+    known, weights = static_dims(x), static_dims(w)
+    if known is None or weights is None or constant_array(w) is None:
+        return False
+    square = all(axis.stride == 2 and axis.taps > 2 for axis in axes)
+    return square and min(weights[:2]) >= _DENSE_CHANNELS
+
+
+def _dense_phases(node: OpNode, t: TFLite, x: Value, w: Value, bias: Value, axes: list[Spread]) -> Value:
+    """x [N, H, W, I], constant w [I, O, kh, kw]; as `_phases`, each phase with its own taps only: no product with a zero."""
+    array = constant_array(w)
+    assert array is not None
+    parts = []
+    over: dict[int, tuple[int, int]] = {}
+    for row in range(axes[0].stride):
+        for column in range(axes[1].stride):
+            picks, windows = [], []
+            for index, (axis, r) in enumerate(zip(axes, (row, column)), start=1):
+                taps, window, surplus = _own_taps(axis, r)
+                picks.append(taps)
+                windows.append(window)
+                over[index] = (0, surplus)
+            kernel = _turn(array[:, :, picks[0], :][:, :, :, picks[1]], 1)
+            outside = {i: (max(-v.before, 0), max(-v.after, 0)) for i, v in enumerate(windows, start=1)}
+            inside = [_inside(window, sum(outside[i])) for i, window in enumerate(windows, start=1)]
+            part = crop(t, x, outside)
+            parts.append(conv_2d(node, t, part, t.rewriter.constant(kernel), bias, 1, inside))
+    y = t.op("CONCATENATION", *parts, axis=3)
+    return crop(t, t.op("DEPTH_TO_SPACE", y, block_size=axes[0].stride), over)
+
+
+def _inside(window: Axis, cut: int) -> Axis:
+    """The window over an axis from which `cut` elements, its negative pads, have been cut."""
+    size = None if window.size is None else window.size - cut
+    return dataclasses.replace(window, size=size, before=max(window.before, 0), after=max(window.after, 0))
+
+
+def _own_taps(axis: Spread, phase: int) -> tuple[list[int], Axis, int]:
+    """Taps of one phase, the window that they make over the input, and the elements too many at the end of the result."""
+    assert axis.size is not None
+    reach = axis.taps - axis.stride - axis.front - axis.cut  # output size - input size * stride
+    surplus = -(-reach // axis.stride)
+    first = (phase + axis.front) % axis.stride
+    taps = list(range(first, axis.taps, axis.stride))[::-1]
+    high = (taps[0] - phase - axis.front) // axis.stride
+    low = (taps[-1] - phase - axis.front) // axis.stride
+    window = Axis(axis.size, len(taps), 1, 1, high, surplus - low, axis.size + surplus)
+    return taps, window, surplus * axis.stride - reach
 
 
 def _is_same(axis: Spread) -> bool:
