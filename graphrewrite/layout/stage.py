@@ -17,6 +17,10 @@ from graphrewrite.rewrite import Rewriter, RuleStatistics, apply_rules
 _ROUNDS = 6
 """Rounds of pushing and pulling; each must save something, so this is a bound for odd graphs only."""
 
+_SMALL = 5000
+"""Above this many nodes, transposes right at an input or output are not moved any more: each round is a cut over the whole
+graph (seconds at 20,000 nodes), for at most one transpose an input or output."""
+
 Propose = Callable[[Graph, Dialect], Forms]
 
 
@@ -52,6 +56,8 @@ def assign_layout(
     if improve(channels_last_forms, boundary):
         shorten()
     for _ in range(_ROUNDS):
+        if not any(len(graph) <= _SMALL or _inner_transposes(graph, dialect) for graph in graphs):
+            break
         saved = False
         for propose in (push_forms, pull_forms):
             if improve(propose):
@@ -60,6 +66,17 @@ def assign_layout(
         if not saved:
             break
     return statistics
+
+
+def _inner_transposes(graph: Graph, dialect: Dialect) -> bool:
+    """True where a transpose neither reads an input of the graph nor writes an output of it."""
+    for node in graph:
+        if node.domain == dialect.domain and dialect.transpose_perm(node) is not None:
+            source = node.inputs[0]
+            at_input = source is not None and source.is_graph_input()
+            if not at_input and not node.outputs[0].is_graph_output():
+                return True
+    return False
 
 
 def _improve(
