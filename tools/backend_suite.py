@@ -1,8 +1,9 @@
-"""Run the ONNX conformance suite through the TFLite target and print the table by operator.
+"""Run the ONNX conformance suite through a target and print the table by operator.
 
-    python tools/backend_suite.py [--op Conv ...] [--case NAME ...] [--mode shipped|constants] [--list] [--update]
+    python tools/backend_suite.py [--target NAME] [--op Conv ...] [--case NAME ...] [--mode shipped|constants] [--list] [--update]
 
-`--list` prints every case that is not right; `--update` rewrites the reviewed outcomes in tests/backend/outcomes.txt.
+`--list` prints every case that is not right; `--update` rewrites the target's reviewed outcomes in tests/backend/outcomes/ and,
+after a run of the whole suite, its section of docs/conformance.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import statistics
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -29,31 +31,41 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-DOCS = """# Conformance
+DOCS = ROOT / "docs" / "conformance.md"
+HEAD = """# Conformance
 
-The ONNX project's own suite against the TFLite target: cases that are right, by operator (the first of each case). `shipped`
-has all inputs at run time, `constants` every input but the first as an initializer. The reason of each case that is not right
-stands in `tests/backend/outcomes.txt`. Made by `python tools/backend_suite.py --update`.
-
+The ONNX project's own suite against each target: cases that are right, by operator (the first of each case). `shipped` has all
+inputs at run time, `constants` every input but the first as an initializer. The reason of each case that is not right stands in
+`tests/backend/outcomes/`. Made by `python tools/backend_suite.py --target NAME --update`.
 """
 
 
-def _write_docs(cells: dict[str, list[str]], summary: list[str]) -> None:
+def _write_docs(
+    targets: Iterable[str], target: str, cells: Mapping[str, Sequence[str]], summary: Sequence[str]
+) -> None:
+    """Put the table into the section of `target`; the others keep theirs."""
+    kept: dict[str, str] = {}
+    for part in DOCS.read_text().split("\n## ")[1:] if DOCS.exists() else ():
+        title, _, body = part.partition("\n")
+        kept[title] = body.strip()
     lines = ["| operator | shipped | constants |", "| --- | --: | --: |"]
     lines += [f"| {op} | {' | '.join(row)} |" for op, row in cells.items()]
-    text = DOCS + "\n".join([*(f"- {line}" for line in summary), "", *lines]) + "\n"
-    (ROOT / "docs" / "conformance.md").write_text(text)
+    kept[target] = "\n".join([*(f"- {line}" for line in summary), "", *lines])
+    sections = [f"## {name}\n\n{kept[name]}\n" for name in targets if name in kept]
+    DOCS.write_text("\n".join([HEAD, *sections]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    outcomes = _load("outcomes")
+    parser.add_argument("--target", choices=list(outcomes.SHARES), default="tflite")
     parser.add_argument("--op", nargs="*", default=[], help="only cases that hold one of these operators")
     parser.add_argument("--case", nargs="*", default=[], help="only cases whose name contains one of these")
     parser.add_argument("--mode", choices=("shipped", "constants"), help="one mode only")
     parser.add_argument("--list", action="store_true", help="print every case that is not right")
-    parser.add_argument("--update", action="store_true", help="rewrite tests/backend/outcomes.txt")
+    parser.add_argument("--update", action="store_true", help="rewrite the reviewed outcomes")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     suite = _load("suite")
@@ -67,14 +79,14 @@ def main() -> int:
     table: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {mode: Counter() for mode in modes})
     totals = {mode: Counter[str]() for mode in modes}
     seconds: list[float] = []
-    outcomes: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    ended: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
     for number, case in enumerate(cases):
         for mode in modes:
-            outcome = suite.run_case(case, mode)
+            outcome = suite.run_case(case, mode, options.target)
             seconds.append(outcome.seconds)
             table[case.op][mode][outcome.kind] += 1
             totals[mode][outcome.kind] += 1
-            outcomes[case.name][mode] = (outcome.kind, outcome.why)
+            ended[case.name][mode] = (outcome.kind, outcome.why)
             if options.list and outcome.kind != suite.RIGHT:
                 print(f"{case.name} [{mode}] {outcome.kind}: {outcome.why}", flush=True)
         if number % 200 == 199:
@@ -97,11 +109,10 @@ def main() -> int:
         print(f"{op:28s} " + "  ".join(f"{cell:>16s}" for cell in row))
     print("\n".join(summary))
     if options.update:
-        if len(cases) == len(suite.eligible()) and not options.mode:
-            _write_docs(cells, summary)
-        _load("outcomes").write(
-            ROOT / "tests" / "backend" / "outcomes.txt", outcomes, partial=len(cases) < len(suite.eligible())
-        )
+        whole = len(cases) == len(suite.eligible())
+        outcomes.write(options.target, ended, partial=not whole)
+        if whole and not options.mode:
+            _write_docs(outcomes.SHARES, options.target, cells, summary)
     return 0
 
 

@@ -1,15 +1,14 @@
 """The ONNX project's conformance suite as cases for a target, in two modes.
 
 `shipped`: all inputs at run time. `constants`: every input but the first baked in as an initializer, how real models look;
-cases with one input are the same in both. Eligible is a case whose every declared type is a tensor of a type that TFLite
-holds, and whose expected outputs ONNX Runtime itself meets.
+cases with one input are the same in both. Eligible, for every target alike, is a case whose every declared type is a tensor
+of a type that TFLite holds, and whose expected outputs ONNX Runtime itself meets.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import tempfile
 import time
 import warnings
@@ -25,7 +24,8 @@ import onnx.numpy_helper
 import graphrewrite
 from graphrewrite.errors import GraphRewriteError, InvalidModel, NotChecked, NotExpressible, OutputsDiffer
 from graphrewrite.numeric.reference import open_reference
-from graphrewrite.targets.tflite.runtime import LoadFailed, runner
+from graphrewrite.targets.base import target as find_target
+from graphrewrite.targets.failures import LoadFailed
 
 Array = npt.NDArray[Any]
 
@@ -74,7 +74,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a case: `right`, a reason code with why, or one of the faults wrong/unloadable/internal."""
+    """What became of a case: `right`, a reason code with why, a refusal of the check or a fault (see `outcomes.py`)."""
 
     kind: str
     why: str
@@ -168,21 +168,24 @@ def _meets(case: Case, expected: tuple[Array, ...], found: list[Array]) -> bool:
     return True
 
 
-def run_case(case: Case, mode: str) -> Outcome:
+def run_case(case: Case, mode: str, target: str) -> Outcome:
     """Convert, check and judge one case in one mode."""
     prepared = case.in_mode(mode)
     assert prepared is not None
     model, feeds = prepared
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "case.tflite")
-        kind, why = _convert(case, model, feeds, path)
+        kind, why = _convert(case, model, feeds, target, Path(folder))
     return Outcome(kind, why, time.perf_counter() - started)
 
 
-def _convert(case: Case, model: onnx.ModelProto, feeds: list[dict[str, Array]], path: str) -> tuple[str, str]:
+def _convert(
+    case: Case, model: onnx.ModelProto, feeds: list[dict[str, Array]], target: str, folder: Path
+) -> tuple[str, str]:
+    found = find_target(target)
+    path = folder / f"case{found.suffix}"
     try:
-        graphrewrite.run(model, "tflite", output=path, samples=feeds)
+        graphrewrite.run(model, target, output=path, samples=feeds)
     except NotExpressible as error:
         first = error.blockers[0]
         return first.code.value, f"{first.op}: {first.reason}"
@@ -198,9 +201,10 @@ def _convert(case: Case, model: onnx.ModelProto, feeds: list[dict[str, Array]], 
         return "internal", _line(error)
     except Exception as error:  # the point of the suite is to count these
         return "internal", f"{type(error).__name__}: {_line(error)}"
+    run = next(iter(found.runners(path).values()))
     for sample, (_, expected) in zip(feeds, case.data):
-        found = runner.run(path, sample).outputs  # by name: the file's signature sorts them
-        if not _meets(case, expected, [found[item.name] for item in model.graph.output]):
+        outputs = run(sample)
+        if not _meets(case, expected, [outputs[item.name] for item in model.graph.output]):
             return "wrong", "the written file misses the suite's expected outputs"
     return RIGHT, ""
 

@@ -23,6 +23,7 @@ from graphrewrite.targets.tflite.read import read
 from graphrewrite.targets.tflite.runtime import runner
 from graphrewrite.targets.tflite.schema_tables import OPERATOR_CODES, options_table
 from graphrewrite.targets.tflite.validate import validate
+from op_check import lowered
 
 RNG = np.random.default_rng(0)
 BOTH = pytest.mark.parametrize("xnnpack", [True, False], ids=["xnnpack", "builtin"])
@@ -109,6 +110,20 @@ def test_two_writes_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(written, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_inputs_and_outputs_keep_the_order_of_the_source(tmp_path: Path) -> None:
+    source = """<ir_version: 10, opset_import: ["" : 21]>
+        agraph (float[3] z, float[2] a, float[4] m) => (float[4] v, float[3] u, float[2] w, float[4] b) {
+            w = Neg(a)
+            u = Exp(z)
+            b = Abs(m)
+            v = Neg(m)
+        }"""
+    write(lowered(source), tmp_path / "m.tflite")
+    main = read(tmp_path / "m.tflite").subgraphs[0]
+    assert [main.tensors[index].name for index in main.inputs] == ["z", "a", "m"]
+    assert [main.tensors[index].name for index in main.outputs] == ["v", "u", "w", "b"]
 
 
 @BOTH

@@ -15,17 +15,10 @@ import onnx_ir as ir
 import pytest
 
 from graphrewrite.errors import NotChecked
+from graphrewrite.targets.failures import InputRefused, LoadFailed, RunFailed, RuntimeAborted, TimedOut
 from graphrewrite.targets.tflite import runtime_worker
 from graphrewrite.targets.tflite.emit import write
-from graphrewrite.targets.tflite.runtime import (
-    InputRefused,
-    LiteRTRunner,
-    LoadFailed,
-    RunFailed,
-    RuntimeAborted,
-    TimedOut,
-    runner,
-)
+from graphrewrite.targets.tflite.runtime import LiteRTRunner, runner
 
 
 def binary(path: Path, op: str, dtype: Any, *, right: ir.Value | None = None) -> Path:

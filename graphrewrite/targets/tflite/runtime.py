@@ -26,35 +26,18 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from graphrewrite.errors import NotChecked
+from graphrewrite.targets.failures import (
+    InputRefused,
+    LoadFailed,
+    RunFailed,
+    RuntimeAborted,
+    RuntimeFailure,
+    TimedOut,
+)
 from graphrewrite.targets.tflite import runtime_worker
 
 TIMEOUT = 600.0
 """Seconds a call may take before the worker is killed."""
-
-
-class RuntimeFailure(NotChecked):
-    """LiteRT did not give an answer; the subclasses say how."""
-
-
-class LoadFailed(RuntimeFailure):
-    """The file can't be loaded or prepared: an unregistered operator or version, refused operands."""
-
-
-class InputRefused(RuntimeFailure):
-    """The given inputs are not those of the file: another name, dtype or fixed dimension."""
-
-
-class RunFailed(RuntimeFailure):
-    """The file loaded, and an operator refused to run."""
-
-
-class RuntimeAborted(RuntimeFailure):
-    """The process that ran the file died. The runner starts another one for the next call."""
-
-
-class TimedOut(RuntimeFailure):
-    """The call took longer than its time limit and was killed."""
 
 
 _STAGES: Mapping[str, type[RuntimeFailure]] = {"load": LoadFailed, "input": InputRefused, "invoke": RunFailed}

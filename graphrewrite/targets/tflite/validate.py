@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from graphrewrite.targets.failures import LoadFailed
 from graphrewrite.targets.tflite.operator_checks import check_operator, registered_versions
 from graphrewrite.targets.tflite.read import FileRecord, OperatorRecord, SubgraphRecord, TensorRecord, read
-from graphrewrite.targets.tflite.runtime import LiteRTRunner, LoadFailed
+from graphrewrite.targets.tflite.runtime import LiteRTRunner
 from graphrewrite.targets.tflite.schema_tables import OPERATOR_CODES, TENSOR_TYPES, options_table
 
 ALIGNMENT = 16
