@@ -8,8 +8,10 @@ import typing as _typing
 __version__ = "0.1.0"
 
 if _typing.TYPE_CHECKING:
+    from graphrewrite.api import Outcome as Outcome
     from graphrewrite.api import Result as Result
     from graphrewrite.api import run as run
+    from graphrewrite.api import run_all as run_all
 
 _root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
 if not _os.path.isdir(
@@ -20,8 +22,8 @@ if not _os.path.isdir(
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """`graphrewrite.run` and `graphrewrite.Result`, imported when first used: `import graphrewrite` itself stays cheap."""
-    if name in ("run", "Result"):
+    """`graphrewrite.run` and its kin, imported when first used: `import graphrewrite` itself stays cheap."""
+    if name in ("run", "run_all", "Result", "Outcome"):
         from graphrewrite import api
 
         return getattr(api, name)

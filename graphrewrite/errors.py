@@ -1,14 +1,15 @@
 """Every error that a user can meet, one type a cause, with the exit code of the command line.
 
 Exit codes: 0 written, loaded and matched; 1 internal error; 2 usage or unreadable input; 3 not expressible in
-the target; 4 outputs differ; 5 could not be checked.
+the target; 4 outputs differ; 5 could not be checked. Of several targets the worst one counts, in the order 1, 4, 5, 3, 2, 0: a
+defect, then a wrong file, then one that may be wrong, then none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Code(str, enum.Enum):
@@ -97,3 +98,16 @@ class MissingExtra(UsageError):
             f"the {extra} target needs the package '{module}', which is not installed; "
             f"install it with: pip install 'graphrewrite[{extra}]'"
         )
+
+
+_WORST_FIRST = (1, 4, 5, 3, 2, 0)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that stands for `error`: 1, a defect, for everything that was not raised on purpose."""
+    return error.exit_code if isinstance(error, GraphRewriteError) else 1
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The one that counts of several targets; see the module's docstring."""
+    return min(codes, key=_WORST_FIRST.index, default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from graphrewrite.cli.flags import add_model, add_pipeline, passes_of
+from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of, target_of
 from graphrewrite.cli.progress import stages
 
 HELP = "list everything that stands in the way of a conversion; writes nothing"
@@ -28,30 +28,23 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the pipeline; blockers leave as NotExpressible."""
     from graphrewrite.ir import load
     from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import build, run_pipeline
+    from graphrewrite.pipeline import run_pipeline
     from graphrewrite.report.schema import report
     from graphrewrite.report.text import graph_report_lines
 
-    ordered = build(passes_of(arguments), arguments.target)
+    target = target_of(arguments)
+    ordered = pipeline_of(arguments)
     with stages() as progress:
         progress("loading")
         model = load(arguments.model)
         set_shapes(model, parse_shapes(arguments.shape))
         progress(f"rewriting with {len(ordered)} passes")
         records = run_pipeline(model, ordered, debug=arguments.debug)
-    found = report(
-        arguments.target,
-        model,
-        records,
-        None,
-        None,
-        "pre-flight: nothing was written",
-        {},
-        source=arguments.model,
-    )
+    unchecked = "pre-flight: nothing was written"
+    found = report(target, model, records, None, None, unchecked, {}, source=arguments.model)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
-        print(f"{arguments.model} can be converted to {arguments.target}.")
+        print(f"{arguments.model} can be converted to {target.spec}.")
         print("\n".join(graph_report_lines(found, model)))
     return 0

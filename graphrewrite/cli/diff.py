@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import add_model, add_pipeline, passes_of
+from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of
 
 if TYPE_CHECKING:
     from graphrewrite.pipeline.diff import GraphDiff
@@ -58,10 +58,10 @@ def _pipeline(arguments: argparse.Namespace) -> int:
     from graphrewrite.errors import NotExpressible, UsageError
     from graphrewrite.ir import load
     from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import build, run_pipeline
+    from graphrewrite.pipeline import run_pipeline
     from graphrewrite.pipeline.instruments import CollectDiffs
 
-    ordered = build(passes_of(arguments), arguments.target)
+    ordered = pipeline_of(arguments)
     if arguments.only is not None and arguments.only not in [item.name for item in ordered]:
         raise UsageError(f"--only {arguments.only}: that pass is not in this pipeline")
     model = load(arguments.model)

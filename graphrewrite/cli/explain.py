@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from graphrewrite.cli.flags import add_model, add_pipeline, passes_of
+from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of
 
 if TYPE_CHECKING:
     from graphrewrite.ir import Model, Node
@@ -36,9 +36,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from graphrewrite.errors import UsageError
     from graphrewrite.ir import load
     from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import RewritePass, build, run_pipeline
+    from graphrewrite.pipeline import RewritePass, run_pipeline
 
-    ordered = build(passes_of(arguments), arguments.target)
+    ordered = pipeline_of(arguments)
     names = [item.name for item in ordered]
     if arguments.name not in names:
         raise UsageError(f"'{arguments.name}' is not in this pipeline, which is {', '.join(names)}")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphrewrite.pipeline import Pass
+    from graphrewrite.targets.base import Target
 
 
 def add_model(parser: argparse.ArgumentParser, help: str = "the ONNX model") -> None:
@@ -10,10 +15,28 @@ def add_model(parser: argparse.ArgumentParser, help: str = "the ONNX model") -> 
     parser.add_argument("model", metavar="MODEL", help=help)
 
 
-def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """`--target`, `--passes` and `--shape`: what turns a model into a lowered graph."""
+def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """`--target` with its options, `--passes` and `--shape`: what turns a model into a lowered graph.
+
+    `several` says that the command takes a list of targets.
+    """
     parser.add_argument(
-        "--target", default="tflite", metavar="NAME", help="what to convert to (default: tflite)"
+        "--target",
+        default="tflite",
+        metavar="NAME,..." if several else "NAME",
+        help="what to convert to (default: tflite)"
+        + (", or several in one go: tflite,coreml,openvino" if several else "")
+        + "; options in braces, as in coreml{minimum_deployment_target=iOS16}",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        help="of the target's numbers (default: the target's own); short for NAME{precision=...}",
+    )
+    parser.add_argument(
+        "--minimum-deployment-target",
+        metavar="OS",
+        help="the oldest system that must run the model, such as iOS16; short for coreml{minimum_deployment_target=...}",
     )
     parser.add_argument(
         "--passes",
@@ -48,6 +71,26 @@ def add_samples(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the random samples (default: 0)"
     )
+
+
+def target_options(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """The flags that are options of targets, by name; None where one was not given."""
+    return {name: getattr(arguments, name) for name in ("precision", "minimum_deployment_target")}
+
+
+def target_of(arguments: argparse.Namespace) -> Target:
+    """The one target that the flags name."""
+    from graphrewrite.targets.base import target
+
+    return target(arguments.target, target_options(arguments))
+
+
+def pipeline_of(arguments: argparse.Namespace) -> list[Pass]:
+    """The passes that the flags mean for their one target."""
+    from graphrewrite.pipeline import build
+
+    target = target_of(arguments)
+    return build(passes_of(arguments), target.name, target.options)
 
 
 def passes_of(arguments: argparse.Namespace) -> list[str]:

@@ -6,17 +6,17 @@ Nothing here or at the top of a command's module may import numpy, onnx or onnx_
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from graphrewrite import __version__
-from graphrewrite.errors import Blocker, GraphRewriteError, InternalError
+from graphrewrite.cli.failure import error_json, message
+from graphrewrite.errors import GraphRewriteError, exit_code
 
 COMMANDS = {
     "run": "run",
@@ -40,6 +40,7 @@ exit codes:
   3  not expressible in the target; every reason is listed
   4  the file's outputs differ from the original's
   5  the file could not be checked
+  of several targets the worst: 1, then 4, 5, 3, 2, 0
 
 start with:
   graphrewrite run model.onnx              convert to model.tflite and prove it
@@ -135,40 +136,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fail(arguments: argparse.Namespace, error: Exception) -> int:
     """Print the error; its exit code."""
-    code = error.exit_code if isinstance(error, GraphRewriteError) else 1
     if arguments.debug:
         traceback.print_exception(error)
-    text = _message(arguments, error)
     if arguments.json:
-        print(json.dumps({"schema": 1, "error": _error_json(error, code)}, indent=2))
-    print(f"graphrewrite {arguments.command}: {text}", file=sys.stderr)
-    return code
-
-
-def _message(arguments: argparse.Namespace, error: Exception) -> str:
-    if isinstance(error, GraphRewriteError) and not isinstance(error, InternalError):
-        return str(error)
-    text = str(error) if isinstance(error, InternalError) else _where(error)
-    again = "" if arguments.debug else "; run the command again with --debug for the traceback"
-    return (
-        f"internal error: {text}\n"
-        f"This is a defect of graphrewrite {__version__}, not of your model: please report it with the model and the "
-        f"command{again}."
-    )
-
-
-def _where(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}{place}" if first else f"{type(error).__name__}{place}"
-
-
-def _error_json(error: Exception, code: int) -> dict[str, Any]:
-    blockers: Sequence[Blocker] = getattr(error, "blockers", ())
-    return {
-        "type": type(error).__name__.lstrip("_"),
-        "exit_code": code,
-        "message": str(error),
-        "blockers": [dataclasses.asdict(item) | {"code": item.code.value} for item in blockers],
-    }
+        print(json.dumps({"schema": 1, "error": error_json(error)}, indent=2))
+    print(f"graphrewrite {arguments.command}: {message(error, debug=arguments.debug)}", file=sys.stderr)
+    return exit_code(error)

@@ -36,8 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print the list or the pass."""
     from graphrewrite.pipeline import build, known_passes, pass_name
+    from graphrewrite.targets.base import target
 
-    chosen = build(passes_of(arguments), arguments.target)
+    chosen_target = target(arguments.target)
+    chosen = build(passes_of(arguments), chosen_target.name, chosen_target.options)
     names = {item.name for item in chosen}
     others = [cls for name, cls in known_passes().items() if name not in names]
     classes = [(type(item), True) for item in chosen] + [(cls, False) for cls in others]

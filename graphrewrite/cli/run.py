@@ -5,16 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from graphrewrite.cli.flags import add_model, add_pipeline, add_samples, passes_of
+from graphrewrite.cli.failure import message, outcome_json
+from graphrewrite.cli.flags import (
+    add_model,
+    add_pipeline,
+    add_samples,
+    passes_of,
+    pipeline_of,
+    target_options,
+)
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
-    from graphrewrite.api import Result
+    from graphrewrite.api import Outcome, Result
     from graphrewrite.pipeline.instruments import TimePasses
     from graphrewrite.pipeline.manager import BaseInstrument
+    from graphrewrite.targets.base import Target
 
 HELP = "convert a model and check the written file against the original"
 DESCRIPTION = """\
@@ -25,15 +36,24 @@ inputs, and put the file under its final name only where every output agrees.
   graphrewrite run model.onnx --shape x=1,3,512,512     fixes a dynamic input
   graphrewrite run model.onnx --passes default,my.py    with a pass of your own
   graphrewrite run model.onnx --numeric-each            which pass changes the outputs?
+  graphrewrite run model.onnx --target tflite,coreml,openvino -o build/
+                                                        all three, and one table of what became of them
+
+The source is loaded, run and rewritten as far as the targets agree once; a target that fails does not stop the
+others.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
-    add_pipeline(parser)
+    add_pipeline(parser, several=True)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file to write (default: the model's name, in this folder)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="what to write: a file, a folder/, or a pattern such as 'build/{stem}-{precision}{suffix}' of {stem}, {target}, "
+        "{suffix} and the target's options (default: the model's name, in this folder)",
     )
     check = parser.add_argument_group("checking")
     add_samples(check)
@@ -76,17 +96,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Convert; the exit code is 0, since everything else is an error."""
-    from graphrewrite.api import run
+    """Convert; the exit code of one target is 0, since everything else is an error, and the worst one of several."""
+    from graphrewrite.api import run_all
+    from graphrewrite.errors import worst_exit_code
     from graphrewrite.report.text import report_lines
+    from graphrewrite.targets.base import targets
 
-    instruments, times = _instruments(arguments)
+    chosen = targets(arguments.target, target_options(arguments))
+    instruments, times = _instruments(arguments, chosen)
     stop = _stop_file(arguments)
     try:
         with stages(live=arguments.print_changed is None) as progress:
-            result = run(
+            outcomes = run_all(
                 arguments.model,
-                arguments.target,
+                chosen,
                 passes_of(arguments),
                 arguments.output if stop is None else None,
                 shape=arguments.shape,
@@ -104,13 +127,40 @@ def execute(arguments: argparse.Namespace) -> int:
     finally:
         if times is not None:
             print("\n".join(times.lines()), file=_aside(arguments))
+    if len(outcomes) > 1:
+        _tell_all(list(outcomes.values()), arguments)
+        return worst_exit_code(item.exit_code for item in outcomes.values())
+    (outcome,) = outcomes.values()
+    if outcome.result is None:
+        assert outcome.error is not None
+        raise outcome.error
     if stop is not None:
-        _save_stopped(result, stop)
+        _save_stopped(outcome.result, stop)
     if arguments.json:
-        print(json.dumps(result.report, indent=2))
+        print(json.dumps(outcome.result.report, indent=2))
     else:
-        print("\n".join(report_lines(result)))
+        print("\n".join(report_lines(outcome.result)))
     return 0
+
+
+def _tell_all(outcomes: Sequence[Outcome], arguments: argparse.Namespace) -> None:
+    """The report of each target, or why there is none, and the table."""
+    from graphrewrite.report.table import table_lines
+    from graphrewrite.report.text import report_lines
+
+    if arguments.json:
+        print(json.dumps({"schema": 1, "targets": [outcome_json(item) for item in outcomes]}, indent=2))
+        return
+    for outcome in outcomes:
+        print(f"== {outcome.target.spec}")
+        if outcome.result is not None:
+            print("\n".join(report_lines(outcome.result)))
+        if outcome.error is not None:
+            print(message(outcome.error, debug=arguments.debug))
+            if arguments.debug:
+                traceback.print_exception(outcome.error)
+        print()
+    print("\n".join(table_lines(outcomes)))
 
 
 def _aside(arguments: argparse.Namespace) -> TextIO:
@@ -118,23 +168,28 @@ def _aside(arguments: argparse.Namespace) -> TextIO:
     return sys.stderr if arguments.json else sys.stdout
 
 
-def _instruments(arguments: argparse.Namespace) -> tuple[list[BaseInstrument], TimePasses | None]:
+def _instruments(
+    arguments: argparse.Namespace, chosen: Sequence[Target]
+) -> tuple[list[BaseInstrument], TimePasses | None]:
+    from graphrewrite.errors import UsageError
     from graphrewrite.pipeline import instruments as known
 
-    chosen: list[BaseInstrument] = []
+    watchers: list[BaseInstrument] = []
     if arguments.print_changed:
         stream = _aside(arguments)
-        chosen.append(
+        watchers.append(
             known.PrintChanged(lambda line: print(line, file=stream), diff=arguments.print_changed == "diff")
         )
     if arguments.dump_ir:
-        chosen.append(known.DumpIR(Path(arguments.dump_ir)))
+        watchers.append(known.DumpIR(Path(arguments.dump_ir)))
     times = known.TimePasses() if arguments.time_passes else None
     if times is not None:
-        chosen.append(times)
+        watchers.append(times)
     if arguments.stop_after:
-        chosen.append(known.StopAfter.checked(arguments.stop_after, passes_of(arguments), arguments.target))
-    return chosen, times
+        if len(chosen) > 1:
+            raise UsageError("--stop-after writes one graph: name one target")
+        watchers.append(known.StopAfter.checked(arguments.stop_after, pipeline_of(arguments)))
+    return watchers, times
 
 
 def _stop_file(arguments: argparse.Namespace) -> Path | None:

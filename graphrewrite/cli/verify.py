@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HELP = "compare two files on the same inputs"
 DESCRIPTION = """\
-Run an ONNX model and a second file, .tflite or .onnx, on the same inputs and compare every output, by name. The
+Run an ONNX model and a second one, a target's or .onnx, on the same inputs and compare every output, by name. The
 file may come from anywhere. Exit code 0 where they agree, 4 where they differ.
 
   graphrewrite verify model.onnx model.tflite
@@ -31,7 +31,7 @@ file may come from anywhere. Exit code 0 where they agree, 4 where they differ.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="ORIGINAL", help="the ONNX model to be compared with")
-    parser.add_argument("candidate", metavar="FILE", help="the file to judge: .tflite or .onnx")
+    parser.add_argument("candidate", metavar="FILE", help="the model to judge: .tflite, .onnx, ...")
     add_samples(parser)
     add_shape(parser)
 
@@ -92,16 +92,14 @@ def _samples(arguments: argparse.Namespace) -> list[Sample]:
 def _runners(path: Path) -> Mapping[str, Runner]:
     from graphrewrite.errors import UsageError
     from graphrewrite.numeric.reference import open_reference
-    from graphrewrite.targets.base import target
+    from graphrewrite.targets.base import target_of
 
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"there is no file '{path}'")
     if path.suffix == ".onnx":
         other = open_reference(path)
         return {"onnxruntime": lambda sample: other.run({name: sample[name] for name in other.inputs})}
-    found = target("tflite")
-    if path.suffix != found.suffix:
-        raise UsageError(f"'{path}' is neither .tflite nor .onnx")
+    found = target_of(path)
     found.require()
     return found.runners(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from graphrewrite.ir import Model, graph_lines, save
 from graphrewrite.pipeline.diff import GraphDiff, Snapshot, diff
 from graphrewrite.pipeline.manager import BaseInstrument, PassRecord
 from graphrewrite.pipeline.passes import Pass, Stage
-from graphrewrite.pipeline.spec import build
 
 
 class Changes(BaseInstrument):
@@ -18,6 +18,7 @@ class Changes(BaseInstrument):
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
+        self._target = ""
 
     def before_pass(self, item: Pass, model: Model) -> None:
         """Take the first snapshot: later ones are carried on from pass to pass."""
@@ -34,6 +35,12 @@ class Changes(BaseInstrument):
         self._snapshot = current
         if found:
             self.changed(found, model, record)
+
+    def fork(self, target: str) -> Changes:
+        """One that compares with the last snapshot so far; what it collects goes where this one's goes."""
+        forked = copy.copy(self)
+        forked._target = target
+        return forked
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
         """The pass of `record` made the changes `found`."""
@@ -61,7 +68,8 @@ class PrintChanged(Changes):
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
         """Print it."""
-        self._emit(f"*** {headline(record)}")
+        where = f"{self._target}: " if self._target else ""
+        self._emit(f"*** {where}{headline(record)}")
         for line in found.unified() if self._diff else graph_lines(model.graph):
             self._emit(line)
 
@@ -72,6 +80,12 @@ class DumpIR(Changes):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
+
+    def fork(self, target: str) -> DumpIR:
+        """One that writes into a folder of the target's own."""
+        forked = copy.copy(self)
+        forked._folder = self._folder / target
+        return forked
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
         """Write both files."""
@@ -114,13 +128,13 @@ class StopAfter(BaseInstrument):
         self._name = name
 
     @classmethod
-    def checked(cls, name: str, passes: str | Sequence[str], target: str) -> StopAfter:
-        """One for a pass that is in the pipeline.
+    def checked(cls, name: str, passes: Sequence[Pass]) -> StopAfter:
+        """One for a pass of `passes`.
 
         Raises:
-            UsageError: it is not.
+            UsageError: it is not among them.
         """
-        names = [item.name for item in build(passes, target)]
+        names = [item.name for item in passes]
         if name not in names:
             raise UsageError(
                 f"--stop-after {name}: that pass is not in this pipeline, which is {', '.join(names)}"

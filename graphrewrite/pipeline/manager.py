@@ -49,6 +49,10 @@ class Instrument(Protocol):
         """True ends the pipeline after `item`."""
         return False
 
+    def fork(self, target: str) -> Instrument:
+        """What watches the passes of one of several targets, from where they part; the same instrument will do for most."""
+        return self
+
 
 class BaseInstrument:
     """An instrument that does nothing; override what is needed."""
@@ -61,6 +65,9 @@ class BaseInstrument:
 
     def should_stop(self, item: Pass) -> bool:
         return False
+
+    def fork(self, target: str) -> BaseInstrument:
+        return self
 
 
 Guard = Callable[[Pass, Model], str]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import difflib
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphrewrite.errors import UsageError
 from graphrewrite.pipeline.discovery import PassClass, known_passes, user_passes
 from graphrewrite.pipeline.passes import Pass, pass_name
+from graphrewrite.pipeline.syntax import describe_options, make, option_names, split_items, split_options
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,14 +19,20 @@ else:
     import tomli as tomllib
 
 
-def build(spec: str | Sequence[str], target: str) -> list[Pass]:
+def build(spec: str | Sequence[str], target: str, options: Mapping[str, Any] | None = None) -> list[Pass]:
     """The ordered passes that `spec` means for `target`; mandatory ones are always included.
+
+    `options` are the target's own: a pass for named targets with an option of the same name takes its value from there, unless
+    `spec` gives it one.
 
     Raises:
         UsageError: an unknown pass or option, or passes whose `after` form a cycle.
     """
+    inherited = options or {}
     chosen: dict[str, Pass] = {
-        name: cls() for name, cls in known_passes().items() if cls.mandatory and _applies(cls, target)
+        name: _instance(cls, {}, inherited)
+        for name, cls in known_passes().items()
+        if cls.mandatory and _applies(cls, target)
     }
     for item in _items(spec):
         if item == "none":
@@ -36,11 +40,11 @@ def build(spec: str | Sequence[str], target: str) -> list[Pass]:
         if item == "default":
             for name, cls in known_passes().items():
                 if cls.default and _applies(cls, target):
-                    chosen.setdefault(name, cls())
+                    chosen.setdefault(name, _instance(cls, {}, inherited))
         elif item.startswith("-"):
             _remove(chosen, item[1:])
         else:
-            for made in _make(item):
+            for made in _make(item, inherited):
                 if _applies(type(made), target):
                     chosen[made.name] = made
     return order(chosen.values())
@@ -48,20 +52,7 @@ def build(spec: str | Sequence[str], target: str) -> list[Pass]:
 
 def describe(item: Pass) -> str:
     """The specification that builds `item` again: its name and the options that differ from the defaults."""
-    options: dict[str, Any] = {}
-    if dataclasses.is_dataclass(item):
-        for field in dataclasses.fields(item):
-            content = getattr(item, field.name)
-            if content != field.default:
-                options[field.name] = content
-    text = ",".join(f"{key}={_written(content)}" for key, content in options.items())
-    return f"{item.name}{{{text}}}" if text else item.name
-
-
-def _written(content: Any) -> str:
-    """Words stand for themselves; everything else, and a string that is more than a word, as Python writes it."""
-    plain = isinstance(content, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", content) is not None
-    return content if plain and _value(content) == content else repr(content)
+    return describe_options(item.name, item)
 
 
 def order(passes: Iterable[Pass]) -> list[Pass]:
@@ -98,7 +89,7 @@ def _items(spec: str | Sequence[str], files: tuple[Path, ...] = ()) -> list[str]
     if not isinstance(spec, str):
         return [part for item in spec for part in _items(item, files)]
     expanded: list[str] = []
-    for item in _parts(spec, spec):
+    for item in split_items(spec):
         if item.endswith(".toml"):
             path = Path(item).resolve()
             if path in files:
@@ -107,22 +98,6 @@ def _items(spec: str | Sequence[str], files: tuple[Path, ...] = ()) -> list[str]
         else:
             expanded.append(item)
     return expanded
-
-
-def _parts(text: str, spec: str) -> list[str]:
-    """`text` split at the commas that stand in no bracket; empty parts are dropped."""
-    out: list[str] = []
-    depth, start = 0, 0
-    for index, char in enumerate(text + ","):
-        depth += (char in "{[(") - (char in "}])")
-        if depth < 0:
-            break
-        if char == "," and depth == 0:
-            out.append(text[start:index].strip())
-            start = index + 1
-    if depth != 0:
-        raise UsageError(f"unbalanced braces in the pass specification '{spec}'")
-    return [part for part in out if part]
 
 
 def _toml(path: Path) -> list[str]:
@@ -151,20 +126,18 @@ def _suggest(name: str) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else "; `graphrewrite passes` lists them"
 
 
-def _make(item: str) -> list[Pass]:
-    head, _, rest = item.partition("{")
-    options = _options(rest[:-1]) if rest else {}
-    head = head.strip()
+def _make(item: str, inherited: Mapping[str, Any]) -> list[Pass]:
+    head, options = split_options(item)
     file, colon, cls_name = head.rpartition(":")
     path = Path(file if colon else head)
     if path.suffix == ".py" or (path.is_dir() and head not in known_passes()):
         classes = [cls for cls in user_passes(path) if not colon or _is_called(cls, cls_name)]
         if not classes:
             raise UsageError(f"'{path}' defines no pass '{cls_name}'")
-        return [_instance(cls, options) for cls in classes]
+        return [_instance(cls, options, inherited) for cls in classes]
     if head not in known_passes():
         raise UsageError(f"unknown pass '{head}'{_suggest(head)}")
-    return [_instance(known_passes()[head], options)]
+    return [_instance(known_passes()[head], options, inherited)]
 
 
 def _is_called(cls: PassClass, name: str) -> bool:
@@ -172,33 +145,8 @@ def _is_called(cls: PassClass, name: str) -> bool:
     return cls.__name__ == name or pass_name(cls) == name.replace("_", "-")
 
 
-def _options(text: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for part in _parts(text, text):
-        key, equals, raw = part.partition("=")
-        if not equals:
-            raise UsageError(f"an option is written name=value, not '{part}'")
-        options[key.strip()] = _value(raw.strip())
-    return options
-
-
-def _value(text: str) -> Any:
-    """A Python literal, true or false, else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def _instance(cls: PassClass, options: dict[str, Any]) -> Pass:
-    fields: set[str] = (
-        {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
-    )
-    unknown = sorted(options.keys() - fields)
-    if unknown:
-        known = f"it has {', '.join(sorted(fields))}" if fields else "it has none"
-        raise UsageError(f"pass '{pass_name(cls)}' has no option '{unknown[0]}'; {known}")
-    try:
-        return cls(**options)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"pass '{pass_name(cls)}': {error}") from None
+def _instance(cls: PassClass, options: Mapping[str, Any], inherited: Mapping[str, Any]) -> Pass:
+    """The pass with its options; one that is for named targets takes the target's options of the same names."""
+    if cls.targets is not None:
+        options = {key: inherited[key] for key in inherited.keys() & option_names(cls)} | dict(options)
+    return make(f"pass '{pass_name(cls)}'", cls, cls, options)

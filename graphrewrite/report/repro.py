@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 import onnx
 
 from graphrewrite.ir import Array, Source
+from graphrewrite.targets.base import Target
+from graphrewrite.targets.files import keep_rejected
 
 
 def leave_repro(
@@ -20,11 +21,12 @@ def leave_repro(
     stem: str,
     *,
     source: Source,
+    target: Target,
     candidate: Path,
     samples: Sequence[Mapping[str, Array]],
     report: Mapping[str, Any],
 ) -> Path:
-    """Write a fresh folder below `root`: the source (or where it lies), the rejected file, inputs, report and command.
+    """Write a fresh folder below `root`: the source (or where it lies), the rejected files (moved), inputs, report and command.
 
     Nothing that is there already is overwritten. Returns the folder.
     """
@@ -33,7 +35,7 @@ def leave_repro(
         number += 1
     folder.mkdir(parents=True)
     model = _keep_source(source, folder)
-    shutil.copyfile(candidate, folder / f"rejected{candidate.suffix}")
+    keep_rejected(target, candidate, folder)
     arrays = {
         f"sample{k}.input.{name}": array for k, sample in enumerate(samples) for name, array in sample.items()
     }
@@ -41,7 +43,7 @@ def leave_repro(
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     passes = ",".join(item["spec"] for item in report["passes"])
     (folder / "command.txt").write_text(
-        f"graphrewrite run {model} --target {report['target']} --samples samples.npz --numeric-each\n"
+        f"graphrewrite run {model} --target {target.spec} --samples samples.npz --numeric-each\n"
         f"# passes that ran: {passes}\n"
     )
     return folder

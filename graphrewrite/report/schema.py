@@ -11,13 +11,13 @@ from graphrewrite import __version__
 from graphrewrite.ir import Model, Value, dims
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.pipeline import PassRecord, histogram
-from graphrewrite.targets.base import Written
+from graphrewrite.targets.base import Target, Written
 
 SCHEMA = 1
 
 
 def report(
-    target: str,
+    target: Target,
     model: Model,
     records: Sequence[PassRecord],
     written: Written | None,
@@ -33,7 +33,8 @@ def report(
         "graphrewrite": __version__,
         "onnx": onnx.__version__,
         "source": source,
-        "target": target,
+        "target": target.name,
+        "options": target.options,
         "path": None,
         "size": written.size if written is not None else None,
         "details": written.details

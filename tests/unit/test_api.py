@@ -12,8 +12,9 @@ import onnx.parser
 import pytest
 
 import graphrewrite
-from graphrewrite import api
+from graphrewrite import conversion
 from graphrewrite.errors import InvalidModel, NotChecked, NotExpressible, OutputsDiffer, UsageError
+from graphrewrite.numeric import original
 from graphrewrite.pipeline.instruments import StopAfter
 
 TEXT = """
@@ -206,7 +207,7 @@ class TestNotChecked:
         raise NotChecked("ONNX Runtime can't load the model: no kernel")
 
     def test_leaves_nothing(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(api, "open_reference", self.fail)
+        monkeypatch.setattr(original, "open_reference", self.fail)
         (tmp_path / "out").mkdir()
         with pytest.raises(NotChecked, match="no kernel") as caught:
             graphrewrite.run(model, output=tmp_path / "out" / "a.tflite")
@@ -214,7 +215,7 @@ class TestNotChecked:
         assert files(tmp_path / "out") == []
 
     def test_unless_allowed(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(api, "open_reference", self.fail)
+        monkeypatch.setattr(original, "open_reference", self.fail)
         result = graphrewrite.run(model, output=tmp_path / "a.tflite", allow_unchecked=True)
         assert files(tmp_path) == ["a.tflite", "in/net.onnx"]
         assert "no kernel" in json.dumps(result.report)
@@ -274,7 +275,7 @@ class TestRefused:
         def stop(*arguments: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(api, "_check", stop)
+        monkeypatch.setattr(conversion, "judge", stop)
         (tmp_path / "out").mkdir()
         with pytest.raises(KeyboardInterrupt):
             graphrewrite.run(model, output=tmp_path / "out" / "a.tflite")

@@ -149,7 +149,7 @@ def test_internal_errors_are_reported_without_a_traceback(
     def broken(*arguments: object, **keywords: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("graphrewrite.api.run", broken)
+    monkeypatch.setattr("graphrewrite.api.run_all", broken)
     assert main(["run", model]) == 1
     text = capsys.readouterr().err
     assert "internal error: ZeroDivisionError: division by zero (test_cli.py" in text

@@ -70,12 +70,12 @@ def test_time_passes_lists_each_pass() -> None:
 
 def test_stop_after_ends_the_pipeline() -> None:
     model = _tiny()
-    stop = StopAfter.checked("fold-constants", "default", "tflite")
+    stop = StopAfter.checked("fold-constants", build("default", "tflite"))
     records = run_pipeline(model, build("default", "tflite"), instruments=[stop])
     assert records[-1].name == "fold-constants"
     assert [node.op_type for node in model.graph] == ["Relu", "Tanh", "Sigmoid"]
     with pytest.raises(UsageError, match="not in this pipeline"):
-        StopAfter.checked("fold-constants", "none", "tflite")
+        StopAfter.checked("fold-constants", build("none", "tflite"))
 
 
 def test_diff_by_value_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from graphrewrite.errors import InternalError, MissingExtra
 from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.targets.base import Written
+from graphrewrite.targets.base import Target, Written
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.runtime import RunResult
 
 
-class TFLiteTarget:
+@dataclasses.dataclass(frozen=True)
+class TFLiteTarget(Target):
     """See `graphrewrite.targets.base.Target`."""
 
     name = "tflite"

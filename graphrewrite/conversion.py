@@ -1,0 +1,241 @@
+"""One source on its way to one or several targets: the passes they share once, then each target's own, the file and its proof."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphrewrite.errors import NotChecked, OutputsDiffer
+from graphrewrite.ir import Array, Model, to_runnable_proto
+from graphrewrite.numeric.check import CheckReport
+from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.original import Original, fed
+from graphrewrite.numeric.reference import create_session
+from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
+from graphrewrite.report.repro import leave_repro
+from graphrewrite.report.schema import report
+from graphrewrite.targets.base import Target, Written
+from graphrewrite.targets.files import publish, staged
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to convert and check; the fields are those arguments of `graphrewrite.run` that hold for all targets."""
+
+    samples: Sequence[Sample] | str | os.PathLike[str] | None
+    seed: int
+    check: bool
+    allow_unchecked: bool
+    numeric_each: bool
+    rewrite_limit: int | None
+    debug: bool
+    repro: str | os.PathLike[str] | None
+
+
+@dataclasses.dataclass
+class Conversion:
+    """A model on its way: the original, the graph as far as it has come, what the passes did, and where time went."""
+
+    original: Original
+    model: Model
+    settings: Settings
+    progress: Progress
+    records: list[PassRecord] = dataclasses.field(default_factory=list)
+    applied: int = 0
+    """Rewrites of optional passes so far, which `rewrite_limit` bounds."""
+    seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"passes": 0.0})
+
+    def rewrite(self, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
+        """Run `passes` after those that have run; False where an instrument ended the pipeline.
+
+        Samples are drawn after the import, while integer inputs can still be followed to their use.
+        """
+        head = [item for item in passes if item.stage == Stage.IMPORT]
+        tail = [item for item in passes if item.stage != Stage.IMPORT]
+        if head:
+            if not self._run(head, instruments, None):
+                return False
+            if self.settings.check or self.settings.numeric_each:
+                self.original.draw(self.model, self.settings.samples, self.settings.seed)
+        guard = Guard(self.original) if self.settings.numeric_each else None
+        return not tail or self._run(tail, instruments, guard)
+
+    def _run(self, passes: Sequence[Pass], instruments: Sequence[Instrument], guard: Guard | None) -> bool:
+        limit = self.settings.rewrite_limit
+        started = time.perf_counter()
+        records = run_pipeline(
+            self.model,
+            passes,
+            instruments=instruments,
+            rewrite_limit=None if limit is None else max(limit - self.applied, 0),
+            debug=self.settings.debug,
+            guard=guard,
+            first=len(self.records),
+        )
+        self.seconds["passes"] += time.perf_counter() - started
+        ran = passes[: len(records)]
+        self.records += records
+        self.applied += sum(
+            record.rewrites for item, record in zip(ran, records, strict=True) if not item.mandatory
+        )
+        return not any(instrument.should_stop(item) for instrument in instruments for item in ran[-1:])
+
+    def fork(self, label: str, *, last: bool) -> Conversion:
+        """The same state for one target to go on from; the `last` one takes this model itself.
+
+        Lines of progress begin with `label`, where there is one.
+        """
+        model = self.model
+        if not last:
+            model = self.model.clone()
+            model.meta.update(self.model.meta)
+        return dataclasses.replace(
+            self,
+            model=model,
+            records=list(self.records),
+            seconds=dict(self.seconds),
+            progress=(lambda text: self.progress(f"{label}: {text}")) if label else self.progress,
+        )
+
+    def finish(self, target: Target, path: Path) -> dict[str, Any]:
+        """Write the lowered model, prove it, and give it its name; the report.
+
+        Raises:
+            OutputsDiffer, NotChecked: nothing has the final name then.
+        """
+        with staged(path) as candidate:
+            self.progress("writing")
+            started = time.perf_counter()
+            written = target.write(self.model, candidate)
+            self.seconds["write"] = time.perf_counter() - started
+            verdict, unchecked = self._verdict(target, candidate, written)
+            found = self.report(target, written, verdict, unchecked)
+            if verdict is not None and not verdict.passed:
+                folder = leave_repro(
+                    path.parent / "repro" if self.settings.repro is None else Path(self.settings.repro),
+                    path.stem,
+                    source=self.original.source,
+                    target=target,
+                    candidate=candidate,
+                    samples=self.original.samples,
+                    report=found,
+                )
+                raise OutputsDiffer(_difference(verdict, folder))
+            publish(target, candidate, path)
+        found["path"] = str(path)
+        return found
+
+    def _verdict(self, target: Target, candidate: Path, written: Written) -> tuple[CheckReport | None, str]:
+        """The verdict, or why there is none."""
+        if not self.settings.check:
+            return None, "the check was switched off"
+        self.progress("checking against the original")
+        started = time.perf_counter()
+        try:
+            verdict, facts = judge(self.original, self.model, target, candidate)
+        except NotChecked as error:
+            if not self.settings.allow_unchecked:
+                raise
+            return None, str(error)
+        finally:
+            self.seconds["check"] = time.perf_counter() - started
+        written.details |= facts
+        return verdict, ""
+
+    def report(
+        self,
+        target: Target,
+        written: Written | None = None,
+        verdict: CheckReport | None = None,
+        unchecked: str = "",
+    ) -> dict[str, Any]:
+        """The report in its stable JSON schema; `docs/report.md` describes it."""
+        source = self.original.source
+        label = os.fspath(source) if isinstance(source, str | os.PathLike) else "<memory>"
+        return report(
+            target, self.model, self.records, written, verdict, unchecked, self.seconds, source=label
+        )
+
+
+def shared_head(pipelines: Sequence[Sequence[Pass]]) -> int:
+    """How many passes at the beginning of all `pipelines` are the same, options included, and for any target."""
+    count = 0
+    for passes in zip(*pipelines, strict=False):
+        same = len({(type(item), describe(item)) for item in passes}) == 1
+        if not same or passes[0].targets is not None:
+            break
+        count += 1
+    return count
+
+
+def judge(
+    original: Original, model: Model, target: Target, candidate: Path
+) -> tuple[CheckReport, dict[str, Any]]:
+    """The verdict over the model written at `candidate`, and what the runtime said of it on the way.
+
+    Raises:
+        NotChecked: the original or the written model could not run.
+    """
+    plan = NoisePlan.of(model, original.open())
+    own = target.runners(candidate)
+    if not plan.inputs:
+        return original.compare(model, plan, own, tolerance=target.tolerance), target.facts(own)
+    # Random operators can't be compared: a twin of the file takes their values as inputs. The file itself must run, too.
+    with staged(candidate.with_name(f"twin{candidate.suffix}")) as twin:
+        target.write(plan.externalised(model), twin)
+        verdict = original.compare(model, plan, target.runners(twin), tolerance=target.tolerance)
+    main = next(iter(own.values()))
+    fed(main, dataclasses.replace(plan, inputs=()), model)(original.samples[0])
+    return verdict, target.facts(own)
+
+
+class Guard:
+    """Runs the graph after a pass in ONNX Runtime; says what went wrong."""
+
+    def __init__(self, original: Original) -> None:
+        self.original = original
+
+    def __call__(self, item: Pass, model: Model) -> str:
+        """Why the pass must be undone; empty where the outputs are still right."""
+        plan = NoisePlan.of(model, self.original.open())
+        try:
+            session = create_session(to_runnable_proto(plan.externalised(model)))
+        except (
+            NotChecked
+        ):  # ONNX Runtime lacks a kernel for this state (random ops of unknown shape); the next may run
+            return ""
+        names = [entry.name for entry in session.get_outputs()]
+
+        def runner(sample: Sample) -> Mapping[str, Array]:
+            return dict(zip(names, session.run(names, sample), strict=True))
+
+        try:
+            result = self.original.compare(
+                model, plan, {"onnxruntime": runner}, samples=self.original.samples[:1]
+            )
+        except NotChecked:
+            raise
+        except Exception as error:  # ONNX Runtime raises many types; the graph before the pass did run
+            return f"ONNX Runtime fails on the graph: {str(error).strip().splitlines()[0][:200]}"
+        bad = next((entry for entry in result.outputs if not entry.passed), None)
+        return "" if bad is None else f"output '{bad.name}': {bad.problem}"
+
+
+def _difference(verdict: CheckReport, folder: Path) -> str:
+    bad = [item for item in verdict.outputs if not item.passed]
+    lines = [f"  '{item.name}': {item.problem}" for item in bad[:10]]
+    return "\n".join(
+        [
+            f"{len(bad)} of {len(verdict.outputs)} outputs differ from the original ({verdict.failing_runner}, "
+            f"sample {verdict.failing_sample}):",
+            *lines,
+            f"nothing was written; what is needed to reproduce it lies in {folder}",
+        ]
+    )

@@ -1,0 +1,110 @@
+"""The source model as the side to be compared with: its reference session and samples, made once for all targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from graphrewrite.ir import Array, Model, Source, layout
+from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
+from graphrewrite.numeric.inputs import SAMPLES, Sample, checked_sample, load_samples, make_samples
+from graphrewrite.numeric.metrics import FP32, Tolerance
+from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.reference import Reference, open_reference
+
+
+@dataclasses.dataclass
+class Original:
+    """One source model, its samples, and its reference session, which is opened when first needed."""
+
+    source: Source
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    margin: dict[str, Margin] = dataclasses.field(default_factory=dict)
+    _reference: Reference | None = None
+
+    def draw(
+        self, model: Model, samples: Sequence[Sample] | str | os.PathLike[str] | None, seed: int
+    ) -> None:
+        """Take the user's samples, or draw some for the inputs of `model`, the imported source.
+
+        Raises:
+            UsageError: they do not fit the inputs, or an input can't be drawn.
+        """
+        inputs = {value.name or "": value for value in model.graph.inputs}
+        if samples is None:
+            static = all(value.shape is not None and value.shape.is_static() for value in inputs.values())
+            self.samples = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed)
+        elif isinstance(samples, str | os.PathLike):
+            self.samples = load_samples(samples, inputs)
+        else:
+            self.samples = [checked_sample(sample, inputs) for sample in samples]
+
+    def open(self) -> Reference:
+        """The reference session; arg-max scores are made extra outputs.
+
+        Raises:
+            NotChecked: ONNX Runtime can't load the source.
+        """
+        if self._reference is None:
+            self.margin = margins(_proto(self.source))
+            scores = dict.fromkeys(item.scores for item in self.margin.values())
+            self._reference = open_reference(self.source, extra_outputs=scores)
+        return self._reference
+
+    def compare(
+        self,
+        model: Model,
+        plan: NoisePlan,
+        runners: Mapping[str, Runner],
+        *,
+        tolerance: Tolerance = FP32,
+        samples: Sequence[Sample] | None = None,
+    ) -> CheckReport:
+        """Judge `runners` of what `model` became; the first one runs all samples, the others the first only.
+
+        Raises:
+            NotChecked: one side could not run.
+        """
+        return check(
+            self.open(),
+            self.samples if samples is None else samples,
+            {name: fed(runner, plan, model) for name, runner in runners.items()},
+            tolerance=tolerance,
+            margin=self.margin,
+            noise=plan.reference_feeds(self.samples),
+            first_sample_only=frozenset(list(runners)[1:]),
+        )
+
+
+def fed(runner: Runner, plan: NoisePlan, model: Model) -> Runner:
+    """`runner` in the source's dimension order: inputs and outputs that the model stores in another are permuted."""
+    inputs = {value.name: layout(value) for value in model.graph.inputs if value.name}
+    outputs = {value.name: layout(value) for value in model.graph.outputs if value.name}
+
+    def run(sample: Sample) -> Mapping[str, Array]:
+        feeds = plan.candidate_feeds(sample)
+        fed = {name: feeds[name] for name in [*inputs, *plan.inputs] if name in feeds}
+        for name, facet in inputs.items():
+            if facet is not None and name in fed:
+                fed[name] = np.ascontiguousarray(fed[name].transpose(facet.perm))
+        found = dict(runner(fed))
+        for name, facet in outputs.items():
+            if facet is not None and name in found:
+                found[name] = found[name].transpose(np.argsort(facet.perm))
+        return found
+
+    return run
+
+
+def _proto(source: Source) -> onnx.ModelProto:
+    if isinstance(source, onnx.ModelProto):
+        return source
+    if isinstance(source, bytes):
+        proto = onnx.ModelProto()
+        proto.ParseFromString(source)
+        return proto
+    return onnx.load(os.fspath(source), load_external_data=False)
