@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ class MergeChannelScales(RewritePass):
         made: dict[Value | None, Value] = {match.first.outputs[0]: product}
         for node in match.region:
             operands = [made.get(item, item) for item in node.inputs]
-            attributes = dict(node.attributes.items())
+            attributes: dict[str, Any] = dict(node.attributes.items())
             results = rewriter.ops(node.op_type, *operands, outputs=len(node.outputs), **attributes)
             made.update(zip(node.outputs, results, strict=True))
         return made[match.root.inputs[_product(match.root)[0]]]
@@ -151,8 +152,8 @@ def _operands(node: Node, channels: list[Channels]) -> list[tuple[Value, Channel
     if node.domain == "" and node.op_type == "Split" and node.attributes.get_int("axis", 0) == 1:
         return [(inputs[0], np.concatenate(channels))]
     if node.domain == "" and node.op_type == "Concat" and node.attributes.get_int("axis", 0) == 1:
-        sizes = [_channel_count(item) for item in inputs]
-        if None not in sizes:
+        sizes = [size for item in inputs if (size := _channel_count(item)) is not None]
+        if len(sizes) == len(inputs):
             return list(zip(inputs, np.split(channels[0], np.cumsum(sizes)[:-1]), strict=True))
     if node.domain == "" and node.op_type == "DepthToSpace":
         area = node.attributes.get_int("blocksize", 1) ** 2
