@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ import onnx_ir.traversal
 
 from graphrewrite.errors import InvalidModel
 from graphrewrite.ir import facets, malformed
+from graphrewrite.ir.constants import held
 from graphrewrite.ir.meaning import OPSET, Body, control_flow_meaning, has_meaning, meaning_of
+from graphrewrite.ir.wire import Weights, split_weights
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
@@ -33,9 +36,9 @@ def load(source: Source, *, base_dir: str | os.PathLike[str] | None = None) -> o
     Raises:
         InvalidModel: not a readable ONNX model; the message names the file, node or tensor, and the cure.
     """
-    proto, folder = _parse(source, base_dir)
+    proto, weights, folder = _parse(source, base_dir)
     _check_proto(proto)
-    for problem in malformed.problems(proto.graph):
+    for problem in malformed.problems(proto.graph, weights):
         raise InvalidModel(problem)
     try:
         model = onnx_ir.serde.deserialize_model(proto)
@@ -45,35 +48,59 @@ def load(source: Source, *, base_dir: str | os.PathLike[str] | None = None) -> o
     for graph in (model.graph, *model.graph.subgraphs()):
         onnx_ir.external_data.set_base_dir(graph, folder or "")
         _check_external(graph, folder)
+        _hold_constants(graph, weights if graph is model.graph else {})
     _check_names(model.graph, set())
     _sort(model.graph)
     _name_nodes(model)
     return model
 
 
-def _parse(source: Source, base_dir: str | os.PathLike[str] | None) -> tuple[onnx.ModelProto, str | None]:
+def _parse(
+    source: Source, base_dir: str | os.PathLike[str] | None
+) -> tuple[onnx.ModelProto, Weights, str | None]:
+    """The proto, the bytes of big initializers (which the proto then lacks), and the folder of external data."""
     if isinstance(source, onnx.ModelProto):
-        return source, None if base_dir is None else os.fspath(base_dir)
-    proto = onnx.ModelProto()
+        return source, {}, None if base_dir is None else os.fspath(base_dir)
     if isinstance(source, bytes):
-        label, data, folder = "the given bytes", source, base_dir
+        label, data, folder = "the given bytes", memoryview(source), base_dir
     else:
         path = Path(source)
         label, folder = f"'{path}'", path.resolve().parent
         try:
-            data = path.read_bytes()
+            data = _contents(path)
         except OSError as error:
             raise InvalidModel(f"{label} can't be read: {error.strerror or error}") from None
     if not data:
         raise InvalidModel(f"{label} is empty: export the model again")
+    lean, weights = split_weights(data)
     try:
-        proto.ParseFromString(data)
+        proto = onnx.ModelProto.FromString(lean)
+        names = [tensor.name for tensor in proto.graph.initializer] if weights else []
+        if len(set(names)) < len(names):  # which of them holds is for protobuf to tell
+            proto, weights = onnx.ModelProto.FromString(bytes(data)), {}
     except google.protobuf.message.DecodeError:
         raise InvalidModel(
             f"{label} is not an ONNX model: it can't be parsed as a protobuf. It may be another format, or cut off while "
             "it was copied; compare its size with the original's, or export it again"
         ) from None
-    return proto, None if folder is None else os.fspath(folder)
+    return proto, weights, None if folder is None else os.fspath(folder)
+
+
+def _contents(path: Path) -> memoryview:
+    """The bytes of a file: mapped where that can be, so that nothing is read before it is looked at."""
+    with open(path, "rb") as file:
+        try:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):  # empty, or not a plain file
+            return memoryview(file.read())
+
+
+def _hold_constants(graph: onnx_ir.Graph, weights: Weights) -> None:
+    """Let the initializers of `graph` be arrays: protobuf's own tensors copy their content at every look."""
+    for name, value in graph.initializers.items():
+        tensor = value.const_value
+        if tensor is not None:
+            value.const_value = held(tensor, weights.get(name))
 
 
 def _check_proto(proto: onnx.ModelProto) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 
-_FIELDS = {
+FIELDS = {
     onnx.TensorProto.FLOAT: "float_data",
     onnx.TensorProto.DOUBLE: "double_data",
     onnx.TensorProto.INT64: "int64_data",
@@ -28,19 +29,23 @@ _FIELDS = {
         "int32_data",
     ),
 }
-"""The typed field of each element type that keeps one entry an element."""
+"""The typed field of each element type that keeps one entry an element; all but strings are whole bytes in `raw_data`."""
 
-_SLACK = 4096
-"""Bytes of a TensorProto that are surely not its content; measuring `raw_data` itself copies it."""
+_ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values())
+_NONE: Mapping[str, memoryview] = {}
 
 
-def problems(graph: onnx.GraphProto) -> Iterator[str]:
-    """Everything wrong with the tensors and the texts of `graph` and the graphs in it, lazily."""
+def problems(graph: onnx.GraphProto, weights: Mapping[str, memoryview] = _NONE) -> Iterator[str]:
+    """Everything wrong with the tensors and the texts of `graph` and the graphs in it, lazily.
+
+    `weights` are the raw bytes of initializers that lie beside the proto.
+    """
     for tensor in graph.initializer:
-        yield from _tensor_problems(f"tensor '{tensor.name}'", tensor)
+        yield from _tensor_problems(f"tensor '{tensor.name}'", tensor, weights.get(tensor.name))
     for node in graph.node:
         label = node_label(node)
-        if not all(isinstance(text, str) for text in (node.op_type, node.domain, *node.input, *node.output)):
+        texts = (node.op_type, node.domain, *node.input, *node.output)
+        if not all(isinstance(text, str) for text in texts):
             yield f"the name of {label} or of one of its values is not valid text: the file is damaged"
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
@@ -73,22 +78,29 @@ def node_label(node: onnx.NodeProto) -> str:
     return f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
 
 
-def _tensor_problems(label: str, tensor: onnx.TensorProto) -> Iterator[str]:
+def _tensor_problems(
+    label: str, tensor: onnx.TensorProto, raw: bytes | memoryview | None = None
+) -> Iterator[str]:
     if any(dim < 0 for dim in tensor.dims):
         yield f"{label} has the negative shape {list(tensor.dims)}: export the model again"
         return
-    if tensor.data_type not in onnx.TensorProto.DataType.values() or not tensor.data_type:
+    if tensor.data_type not in _ELEMENT_TYPES or not tensor.data_type:
         yield f"{label} has the unknown element type {tensor.data_type}: export the model again"
         return
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         yield from _external_problems(label, tensor)
         return
     count = math.prod(tensor.dims)
-    if tensor.HasField("raw_data"):
-        yield from _raw_problems(label, tensor, count)
+    if raw is None and tensor.HasField("raw_data"):
+        raw = tensor.raw_data
+    field = FIELDS.get(tensor.data_type)
+    if field is None:
         return
-    field = _FIELDS.get(tensor.data_type)
-    if field is not None and (found := len(getattr(tensor, field))) != count:
+    if raw is not None:
+        wanted = count * _item_size(tensor.data_type)
+        if field != "string_data" and len(raw) != wanted:
+            yield _size_problem(label, tensor, f"{wanted} bytes", str(len(raw)))
+    elif (found := len(getattr(tensor, field))) != count:
         yield _size_problem(label, tensor, f"{count} elements", str(found))
 
 
@@ -101,14 +113,9 @@ def _external_problems(label: str, tensor: onnx.TensorProto) -> Iterator[str]:
             yield f"{label} has the {key} '{entries[key]}' in its external data, which is no number of bytes"
 
 
-def _raw_problems(label: str, tensor: onnx.TensorProto, count: int) -> Iterator[str]:
-    if tensor.data_type not in _FIELDS or tensor.data_type == onnx.TensorProto.STRING:
-        return
-    wanted = count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    if wanted <= tensor.ByteSize() <= wanted + _SLACK and wanted > _SLACK:
-        return
-    if (found := len(tensor.raw_data)) != wanted:
-        yield _size_problem(label, tensor, f"{wanted} bytes", str(found))
+@functools.cache
+def _item_size(data_type: int) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
 
 
 def _size_problem(label: str, tensor: onnx.TensorProto, wanted: str, found: str) -> str:

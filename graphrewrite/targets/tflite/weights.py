@@ -58,5 +58,11 @@ def _give_back_pages(array: npt.NDArray[Any]) -> None:
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    if isinstance(base, mmap.mmap) and hasattr(base, "madvise") and memoryview(base).readonly:
+    if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not memoryview(base).readonly:
+        return
+    begin = np.frombuffer(base, np.uint8).ctypes.data
+    start = (array.ctypes.data - begin) // mmap.PAGESIZE * mmap.PAGESIZE
+    if array.flags.c_contiguous:
+        base.madvise(mmap.MADV_DONTNEED, start, array.ctypes.data + array.nbytes - begin - start)
+    else:
         base.madvise(mmap.MADV_DONTNEED)
