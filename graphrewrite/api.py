@@ -171,8 +171,9 @@ def _run(
     pipelines = [build(passes, item.name, item.options) for item in able]
     found: dict[str, Outcome] = {}
     if able:
-        start = Conversion(Original(source), _load(source, shape, progress), settings, progress)
-        with settled_heap():
+        with settled_heap() as settle:
+            start = Conversion(Original(source), _load(source, shape, progress), settings, progress)
+            settle()
             for item, outcome in zip(able, _convert(start, able, pipelines, paths, instruments), strict=True):
                 found[item.spec] = outcome
     return [
