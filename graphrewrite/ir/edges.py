@@ -1,11 +1,8 @@
-"""Changing operands of nodes that may have thousands of them."""
+"""Changing operands of nodes: onnx_ir's own methods walk all operands for each one that changes."""
 
 from __future__ import annotations
 
 import onnx_ir
-
-_WIDE = 16
-"""Up to here onnx_ir's own methods are as good; they walk all operands for each one that changes."""
 
 
 def set_operand(node: onnx_ir.Node, index: int, value: onnx_ir.Value | None) -> None:
@@ -13,7 +10,7 @@ def set_operand(node: onnx_ir.Node, index: int, value: onnx_ir.Value | None) -> 
     old = node.inputs[index]
     if old is value:
         return
-    if len(node.inputs) <= _WIDE or not _known_internals(node, old, value):
+    if not _known_internals(node):
         node.replace_input_with(index, value)
         return
     inputs = node.inputs
@@ -27,7 +24,7 @@ def set_operand(node: onnx_ir.Node, index: int, value: onnx_ir.Value | None) -> 
 def release_operands(node: onnx_ir.Node) -> list[onnx_ir.Value]:
     """Make `node`, which leaves the graph, read nothing; what it read."""
     inputs = node.inputs
-    if len(inputs) <= _WIDE or not _known_internals(node, *inputs):
+    if not _known_internals(node):
         for index, value in enumerate(inputs):
             if value is not None:
                 node.replace_input_with(index, None)
@@ -47,9 +44,16 @@ def replace_uses(old: onnx_ir.Value, new: onnx_ir.Value) -> None:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
-def _known_internals(node: onnx_ir.Node, *values: onnx_ir.Value | None) -> bool:
-    """Whether this onnx_ir keeps its books as the versions do that this was written with."""
-    return isinstance(getattr(node, "_inputs", None), tuple) and all(
-        value is None or (hasattr(value, "_add_usage") and hasattr(value, "_remove_usage"))
-        for value in values
+def _known_internals(node: onnx_ir.Node) -> bool:
+    """Whether this onnx_ir keeps its books as the versions do that this was written with.
+
+    Nodes that say how their operands are spread over devices are left to its own methods, which keep that in step.
+    """
+    return (
+        _KNOWN_VALUES
+        and type(getattr(node, "_inputs", None)) is tuple
+        and not getattr(node, "device_configurations", ())
     )
+
+
+_KNOWN_VALUES = hasattr(onnx_ir.Value, "_add_usage") and hasattr(onnx_ir.Value, "_remove_usage")

@@ -7,7 +7,6 @@ those rules partly known shape tensors are used, which ONNX's node-level inferen
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -30,12 +29,16 @@ class ShapeConflict(InternalError):
     """Inference contradicts itself or what is declared: a wrong model, or a wrong rewrite."""
 
 
-@functools.cache
-def schema(op_type: str, version: int = OPSET) -> Any:
-    """The schema of an ai.onnx op as of opset `version`, None where it doesn't exist."""
-    if not onnx.defs.has(op_type, max_inclusive_version=version, domain=""):
-        return None
-    return onnx.defs.get_schema(op_type, max_inclusive_version=version, domain="")
+_SCHEMAS: dict[str, Any] = {
+    name: onnx.defs.get_schema(name, max_inclusive_version=OPSET, domain="")
+    for name in sorted({item.name for item in onnx.defs.get_all_schemas() if item.domain == ""})
+    if onnx.defs.has(name, max_inclusive_version=OPSET, domain="")
+}
+
+
+def schema(op_type: str) -> Any:
+    """The schema of an ai.onnx op as of opset `OPSET`, None where it doesn't exist."""
+    return _SCHEMAS.get(op_type)
 
 
 def type_proto(value: onnx_ir.Value) -> onnx.TypeProto | None:

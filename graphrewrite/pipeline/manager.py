@@ -12,7 +12,7 @@ from graphrewrite.errors import InternalError
 from graphrewrite.ir import Model, fingerprint, verify
 from graphrewrite.pipeline.passes import Pass
 from graphrewrite.pipeline.spec import describe
-from graphrewrite.rewrite import Rewriter, RuleStatistics, all_nodes, operator
+from graphrewrite.rewrite import Census, Rewriter, RuleStatistics, all_nodes, operator
 
 
 @dataclasses.dataclass
@@ -106,13 +106,13 @@ def run_pipeline(
     for instrument in instruments:
         instrument.pipeline_started(model, passes)
     applied = 0
-    count = _count(model)
+    census: Census | None = None
     for index, item in enumerate(passes, first):
         for instrument in instruments:
             instrument.before_pass(item, model)
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
-        rewriter = Rewriter(model, limit=left)
-        before = count
+        rewriter = Rewriter(model, limit=left, census=census)
+        before = len(rewriter.census())
         print_before = fingerprint(model) if debug else ""
         snapshot = model.clone() if guard is not None and not item.mandatory else None
         meta = dict(model.meta)
@@ -125,8 +125,7 @@ def run_pipeline(
             verify(model, item.name)
             if rewriter.count == 0 and fingerprint(model) != print_before:
                 raise InternalError(f"pass '{item.name}' changed the graph without the rewriter")
-        if rewriter.count:
-            count = _count(model)
+        census = rewriter.census()
         record = PassRecord(
             index,
             item.name,
@@ -135,7 +134,7 @@ def run_pipeline(
             rewriter.count,
             seconds,
             before,
-            count,
+            len(census),
             rules,
             rewriter.notes,
         )
@@ -149,13 +148,9 @@ def run_pipeline(
                     model.meta.clear()
                     model.meta.update(meta)
                     record.rolled_back, record.nodes_after = reason, before
-                    count = before
+                    census = None
         for instrument in instruments:
             instrument.after_pass(item, model, record)
         if any(instrument.should_stop(item) for instrument in instruments):
             break
     return records
-
-
-def _count(model: Model) -> int:
-    return sum(1 for _ in all_nodes(model.graph))

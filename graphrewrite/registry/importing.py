@@ -43,6 +43,7 @@ def import_model(model: Model, rewriter: Rewriter) -> None:
         )
     if model.functions:
         onnx_ir.passes.common.InlinePass()(model)
+        rewriter.count += 1
     _drop_default_inputs(model, rewriter)
     _name_dimensions(model.graph)
     walk = _Walk(model, rewriter, version)
@@ -181,7 +182,8 @@ class _Walk:
 def _constant_tensor(node: Node) -> onnx_ir.TensorProtocol | None:
     for name, attribute in node.attributes.items():
         if name == "value":
-            return attribute.as_tensor()
+            tensor: onnx_ir.TensorProtocol = attribute.value  # as_tensor() checks the whole protocol
+            return tensor
         if name in ("value_int", "value_ints"):
             return onnx_ir.tensor(attribute.value, dtype=onnx_ir.DataType.INT64)
         if name in ("value_float", "value_floats"):

@@ -14,6 +14,7 @@ from graphrewrite.ir import (
     Node,
     ShapeConflict,
     Value,
+    is_constant,
     is_used,
     node_line,
     schema,
@@ -144,6 +145,8 @@ def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: i
 
 def _fold(node: Node, rewriter: Rewriter) -> bool:
     """Bodies of expanded ops hold chains of constants (Shape, Range, Where, ...) that only now are known to be constant."""
+    if not all(value is None or is_constant(value) for value in node.inputs):
+        return False
     with rewriter.rewrite(f"fold-{node.op_type}", node):
         values = rewriter.fold(node)
         if values is None:

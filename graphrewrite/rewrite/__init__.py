@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphrewrite.ir import all_nodes
+from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.driver import Rule, RuleStatistics, apply_rules, operator
 from graphrewrite.rewrite.events import BaseListener, Listener, RewriteRecord
 from graphrewrite.rewrite.pattern import (
@@ -21,6 +22,7 @@ from graphrewrite.rewrite.rewriter import Rewriter
 
 __all__ = [
     "BaseListener",
+    "Census",
     "Listener",
     "Match",
     "MatchFailure",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import Model, Node, Value, all_nodes
+from graphrewrite.ir import Model, Node, Value
+from graphrewrite.rewrite.census import Operator, parse_operator
 from graphrewrite.rewrite.events import BaseListener
 from graphrewrite.rewrite.pattern import Match, MatchFailure
 from graphrewrite.rewrite.rewriter import Rewriter
@@ -53,15 +54,13 @@ def operator(node: Node) -> str:
 class _Worklist(BaseListener):
     """Nodes to visit, in graph order first, then whatever a rewrite touches."""
 
-    def __init__(self, nodes: Iterable[Node], index: dict[str, list[Rule]]) -> None:
+    def __init__(self, nodes: list[Node], index: dict[Operator, list[_Tried]]) -> None:
         self._index = index
-        types = {key.rpartition(".")[2] for key in index}
-        self._stack = [node for node in nodes if node.op_type in types and operator(node) in index]
-        self._stack.reverse()
-        self._waiting = set(self._stack)
+        self._stack = nodes[::-1]
+        self._waiting = set(nodes)
 
     def push(self, node: Node | None) -> None:
-        if node is not None and node not in self._waiting and operator(node) in self._index:
+        if node is not None and node not in self._waiting and (node.domain, node.op_type) in self._index:
             self._waiting.add(node)
             self._stack.append(node)
 
@@ -102,25 +101,26 @@ def apply_rules(model: Model, rules: Sequence[Rule], rewriter: Rewriter) -> dict
     Raises:
         InternalError: the rewrites exceed their budget; names the rule that was applied most.
     """
-    index: dict[str, list[Rule]] = defaultdict(list)
+    index: dict[Operator, list[_Tried]] = defaultdict(list)
+    statistics: dict[str, RuleStatistics] = {}
     for rule in rules:
+        tried = _Tried(rule, rule.name, statistics.setdefault(rule.name, RuleStatistics()))
         for root in rule.roots:
-            index[root].append(rule)
-    nodes = list(all_nodes(model.graph))
-    statistics = {rule.name: RuleStatistics() for rule in rules}
-    worklist = _Worklist(nodes, dict(index))
-    budget = REWRITES_PER_NODE * (len(nodes) + 100)
+            index[parse_operator(root)].append(tried)
+    census = rewriter.census()
+    worklist = _Worklist(census.of(index), dict(index))
+    budget = REWRITES_PER_NODE * (len(census) + 100)
     rewriter.listeners.append(worklist)
     try:
         while (node := worklist.pop()) is not None and rewriter.allowed():
-            for rule in index[operator(node)]:
-                if _apply(rule, node, rewriter, statistics[rule.name]):
+            for tried in index[node.domain, node.op_type]:
+                if _apply(tried, node, rewriter):
                     budget -= 1
                     break
             if budget < 0:
                 worst = max(statistics, key=lambda name: statistics[name].applied)
                 raise InternalError(
-                    f"rule '{worst}' was applied {statistics[worst].applied} times on {len(nodes)} nodes without an end: "
+                    f"rule '{worst}' was applied {statistics[worst].applied} times on {len(census)} nodes without an end: "
                     "it undoes its own or another rule's work"
                 )
     finally:
@@ -128,7 +128,17 @@ def apply_rules(model: Model, rules: Sequence[Rule], rewriter: Rewriter) -> dict
     return statistics
 
 
-def _apply(rule: Rule, node: Node, rewriter: Rewriter, statistics: RuleStatistics) -> bool:
+@dataclasses.dataclass
+class _Tried:
+    """A rule with its name, which may be computed, and its statistics."""
+
+    rule: Rule
+    name: str
+    statistics: RuleStatistics
+
+
+def _apply(tried: _Tried, node: Node, rewriter: Rewriter) -> bool:
+    rule, statistics = tried.rule, tried.statistics
     started = time.perf_counter()
     statistics.tried += 1
     try:
@@ -136,7 +146,7 @@ def _apply(rule: Rule, node: Node, rewriter: Rewriter, statistics: RuleStatistic
     except MatchFailure:
         statistics.seconds += time.perf_counter() - started
         return False
-    with rewriter.rewrite(rule.name, node, match.nodes):
+    with rewriter.rewrite(tried.name, node, match.nodes):
         values = rule.rewrite(match, rewriter)
         if values is not None:
             rewriter.replace(node, values)

@@ -40,10 +40,12 @@ from graphrewrite.ir import (
     shape_data,
     source_name,
 )
+from graphrewrite.ir.constants import held, is_tensor
 from graphrewrite.ir.edges import release_operands, replace_uses, set_operand
 from graphrewrite.ir.facets import QUANT
 from graphrewrite.ir.infer import ShapeConflict, refine
 from graphrewrite.ir.shapes import computes_shapes, dims
+from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.events import Listener, RewriteRecord
 
 GENERATED = "graphrewrite.generated_name"
@@ -59,7 +61,14 @@ class Rewriter:
     may start.
     """
 
-    def __init__(self, model: Model, *, limit: int | None = None, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        limit: int | None = None,
+        listeners: Iterable[Listener] = (),
+        census: Census | None = None,
+    ) -> None:
         self.model = model
         self.limit = limit
         self.count = 0
@@ -74,6 +83,10 @@ class Rewriter:
         self._anchor_graph: Graph | None = None
         self._origins: tuple[str, ...] = ()
         self._prefix = "value"
+        self._changes = 0
+        """Nodes added and removed."""
+        self._census = census
+        self._census_taken = 0, 0
 
     # -- scope ---------------------------------------------------------------------------------------------------------
 
@@ -81,25 +94,11 @@ class Rewriter:
         """False once `limit` rewrites have been applied."""
         return self.limit is None or self.count < self.limit
 
-    @contextlib.contextmanager
-    def rewrite(self, rule: str, root: Node, matched: Iterable[Node] = ()) -> Iterator[None]:
+    def rewrite(
+        self, rule: str, root: Node, matched: Iterable[Node] = ()
+    ) -> contextlib.AbstractContextManager[None]:
         """One rewrite: nodes made inside stand before `root` and come from `matched` (and `root`)."""
-        saved = self._anchor, self._anchor_graph, self._origins, self._prefix
-        nodes = [*matched, root]
-        self._anchor, self._anchor_graph = root, root.graph
-        self._origins = tuple(dict.fromkeys(name for node in nodes for name in origin(node)))
-        first = next((value.name for value in root.outputs if value.name), None)
-        self._prefix = first or root.name or root.op_type
-        record = RewriteRecord(self.count, rule, source_name(root))
-        self.count += 1
-        for listener in self.listeners:
-            listener.rewrite_started(record)
-        try:
-            yield
-        except ShapeConflict as error:
-            raise InternalError(f"{rule} at '{source_name(root)}' built a wrong node: {error}") from error
-        finally:
-            self._anchor, self._anchor_graph, self._origins, self._prefix = saved
+        return _Rewrite(self, rule, root, matched)
 
     @contextlib.contextmanager
     def inside(self, graph: Graph, before: Node | None = None) -> Iterator[None]:
@@ -110,6 +109,13 @@ class Rewriter:
             yield
         finally:
             self._anchor, self._anchor_graph = saved
+
+    def census(self) -> Census:
+        """The nodes by operator; taken anew where something has changed."""
+        state = self.count, self._changes
+        if self._census is None or self._census_taken != state:
+            self._census, self._census_taken = Census(self.model.graph), state
+        return self._census
 
     def note(self, text: str) -> None:
         """Something the user should read in the report."""
@@ -134,10 +140,7 @@ class Rewriter:
 
         Constants live in the main graph, where every subgraph sees them.
         """
-        if not isinstance(content, np.ndarray) and isinstance(content, onnx_ir.TensorProtocol):
-            tensor = content  # asked in this order because checking against a protocol is slow
-        else:
-            tensor = Tensor(np.asarray(content))
+        tensor = held(content) if is_tensor(content) else Tensor(np.asarray(content))
         name = self.unique_name(hint or f"{self._prefix}/const")
         value = Value(
             name=name,
@@ -192,6 +195,7 @@ class Rewriter:
             graph.insert_before(self._anchor, node)
         else:
             graph.append(node)
+        self._changes += 1
         infer_node(node)
         for listener in self.listeners:
             listener.node_added(node)
@@ -284,6 +288,7 @@ class Rewriter:
                 graph.insert_before(old_producer, identity)
             else:
                 graph.append(identity)
+            self._changes += 1
             for listener in self.listeners:
                 listener.node_added(identity)
             new = identity.outputs[0]
@@ -395,6 +400,7 @@ class Rewriter:
             raise InternalError(f"{node.op_type} '{node.name}' has been removed already")
         inputs = release_operands(node)
         graph.remove(node)
+        self._changes += 1
         self._collect([*inputs, *captured])
 
     def _collect(self, candidates: Iterable[Value | None]) -> None:
@@ -424,6 +430,7 @@ class Rewriter:
             captured = _detach_subgraphs(node)
             inputs = release_operands(node)
             node.graph.remove(node)
+            self._changes += 1
             stack += inputs
             stack += captured
 
@@ -474,6 +481,37 @@ class Rewriter:
         self.count += found
 
 
+class _Rewrite(contextlib.AbstractContextManager[None]):
+    """What `Rewriter.rewrite` returns."""
+
+    def __init__(self, rewriter: Rewriter, rule: str, root: Node, matched: Iterable[Node]) -> None:
+        self._rewriter = rewriter
+        self._rule = rule
+        self._root = root
+        self._origins = origin(root)
+        others = [name for node in matched if node is not root for name in origin(node)]
+        if others:
+            self._origins = tuple(dict.fromkeys((*others, *self._origins)))
+
+    def __enter__(self) -> None:
+        to, root = self._rewriter, self._root
+        self._saved = to._anchor, to._anchor_graph, to._origins, to._prefix
+        first = next((value.name for value in root.outputs if value.name), None)
+        to._anchor, to._anchor_graph, to._origins = root, root.graph, self._origins
+        to._prefix = first or root.name or root.op_type
+        record = RewriteRecord(to.count, self._rule, source_name(root))
+        to.count += 1
+        for listener in to.listeners:
+            listener.rewrite_started(record)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        to = self._rewriter
+        to._anchor, to._anchor_graph, to._origins, to._prefix = self._saved
+        if isinstance(error, ShapeConflict):
+            name = source_name(self._root)
+            raise InternalError(f"{self._rule} at '{name}' built a wrong node: {error}") from error
+
+
 def _names(graph: Graph) -> set[str]:
     """Names of all values and nodes, subgraphs included."""
     found: set[str] = set()
@@ -514,7 +552,7 @@ def _attribute(name: str, content: Any) -> Attr:
         return onnx_ir.AttrString(name, content)
     if isinstance(content, np.ndarray):
         return onnx_ir.AttrTensor(name, Tensor(content))
-    if isinstance(content, onnx_ir.TensorProtocol):
+    if is_tensor(content):
         return onnx_ir.AttrTensor(name, content)
     items = list(content)
     if items and isinstance(items[0], str):

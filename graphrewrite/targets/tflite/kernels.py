@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from graphrewrite.ir import DataType
 
 _NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
 
-
-@functools.lru_cache(maxsize=1)
-def _measured() -> dict[str, dict[str, Any]]:
-    text = resources.files("graphrewrite.targets.tflite").joinpath("kernels.json").read_text()
-    found: dict[str, dict[str, Any]] = json.loads(text)
-    return found
+MEASURED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("kernels.json").read_text())
+"""What was found, by operator."""
 
 
 @functools.cache
 def accepted_types(op: str) -> frozenset[DataType] | None:
     """Element types that `op` computes right with XNNPACK and without; None where it was not measured."""
-    entry = _measured().get(op)
+    entry = MEASURED.get(op)
     if entry is None or "dtypes" not in entry:
         return None
     return frozenset(DataType[_NAMES.get(name, name.upper())] for name in entry["dtypes"])
@@ -31,7 +27,7 @@ def accepted_types(op: str) -> frozenset[DataType] | None:
 @functools.cache
 def cast_pairs() -> frozenset[tuple[DataType, DataType]]:
     """Conversions that CAST does right."""
-    pairs = (pair.split(">") for pair in _measured()["CAST"]["pairs"])
+    pairs = (pair.split(">") for pair in MEASURED["CAST"]["pairs"])
     return frozenset(
         (DataType[_NAMES.get(a, a.upper())], DataType[_NAMES.get(b, b.upper())]) for a, b in pairs
     )
@@ -39,5 +35,5 @@ def cast_pairs() -> frozenset[tuple[DataType, DataType]]:
 
 def max_rank(op: str) -> int | None:
     """Highest rank that both resolvers take, None where not measured."""
-    found = _measured().get(op, {}).get("max_rank")
+    found = MEASURED.get(op, {}).get("max_rank")
     return None if found is None else int(found)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
-from typing import Any
 
+from graphrewrite.targets.tflite.kernels import MEASURED
 from graphrewrite.targets.tflite.read import OperatorRecord, SubgraphRecord, TensorRecord
 
 _Faults = Iterator[tuple[str, str]]
 _IsConstant = Callable[[TensorRecord], bool]
 
 
-@functools.cache
-def _measured() -> Mapping[str, Mapping[str, Any]]:
-    folder = resources.files("graphrewrite.targets.tflite")
-    kernels: Mapping[str, Mapping[str, Any]] = json.loads(folder.joinpath("kernels.json").read_text())
-    return kernels
-
-
 def registered_versions(op: str) -> Sequence[int]:
     """The versions of an operator that LiteRT has kernels for; empty if it has none."""
-    versions: Sequence[int] = _measured().get(op, {}).get("versions", ())
+    versions: Sequence[int] = MEASURED.get(op, {}).get("versions", ())
     return versions
 
 
@@ -70,11 +60,11 @@ def _dtype(op: str, inputs: Sequence[TensorRecord | None], outputs: Sequence[Ten
     """No operand dtype that aborts or computes rubbish without quantisation parameters."""
     position = _DATA_OPERAND.get(op, 0)
     data = inputs[position] if position < len(inputs) else None
-    if data is not None and 0 in data.shape and _measured().get(op, {}).get("empty") == "aborts":
+    if data is not None and 0 in data.shape and MEASURED.get(op, {}).get("empty") == "aborts":
         yield "empty", f"on the empty shape {list(data.shape)} LiteRT aborts the process"
     if data is None or data.quantized or any(tensor.quantized for tensor in outputs):
         return
-    outcome = _measured().get(op, {}).get("rejected", {}).get(data.dtype.lower())
+    outcome = MEASURED.get(op, {}).get("rejected", {}).get(data.dtype.lower())
     if outcome in ("aborts", "wrong values"):
         what = "aborts the process" if outcome == "aborts" else "computes wrong values"
         yield "dtype", f"on {data.dtype} without quantisation parameters LiteRT {what}"
