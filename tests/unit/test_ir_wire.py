@@ -99,5 +99,7 @@ def test_cut_off_files_are_refused() -> None:
 def test_a_wrong_size_is_named() -> None:
     tensor = _tensor(BIG, "big")
     tensor.dims[0] = 201
-    with pytest.raises(InvalidModel, match=r"'big' has the shape .* and needs 160800 bytes, but holds 160000"):
+    with pytest.raises(
+        InvalidModel, match=r"'big' has the shape .* and needs 160800 bytes, but holds 160000"
+    ):
         load(_model(tensor).SerializeToString())
