@@ -85,3 +85,12 @@ def test_dynamic_batch() -> None:
       w = MatMul (x, v)
     }"""
     check_op(text, {"x": floats(2, 5, 4), "y": floats(2, 4, 3), "v": floats(4)})
+
+
+def test_tied_weights_are_written_once() -> None:
+    """Both products want the weight transposed: one transposed copy serves both."""
+    model = """<ir_version: 10, opset_import: ["" : 20]> g (float[2,3] x) => (float[2,3] z)
+        <float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { y = MatMul(x, w) z = MatMul(y, w) }"""
+    graph = check_op(model, {"x": np.ones((2, 3), np.float32)})
+    assert [node.op_type for node in graph.graph] == ["FULLY_CONNECTED"] * 2
+    assert len({node.inputs[1] for node in graph.graph}) == 1

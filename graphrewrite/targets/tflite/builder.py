@@ -7,7 +7,7 @@ think about them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ class TFLite:
 
     def __init__(self, rewriter: Rewriter) -> None:
         self.rewriter = rewriter
+        self._folded: dict[Hashable, tuple[Value, Sequence[Value | None]]] = {}
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
@@ -106,9 +107,19 @@ class TFLite:
         fold = target_op(name).fold
         if fold is None or not operands or not all(is_constant(value) for value in operands):
             return None
+        key = (name, *map(id, operands), repr(sorted(options.items())))
+        known, _ = self._folded.get(key, (None, ()))
+        if (
+            known is not None and known.graph is not None
+        ):  # tied weights stay tied; the last reader may have gone, though
+            return known
         arrays = [array for value in operands if (array := constant_array(value)) is not None]
         result = fold(arrays, options)
-        return None if result is None else self.rewriter.constant(_lazy(operands[0], result))
+        if result is None:
+            return None
+        made = self.rewriter.constant(_lazy(operands[0], result))
+        self._folded[key] = made, operands  # which are kept, so that their identities are not given to others
+        return made
 
     # -- constants -----------------------------------------------------------------------------------------------------
 
