@@ -28,6 +28,8 @@ class Stage(enum.IntEnum):
     """Where each value's channels lie."""
     FINISH = 6
     """Target ops are merged and tidied."""
+    STORE = 7
+    """How constants are stored: rounded, quantised."""
 
 
 class Label(enum.Enum):

@@ -83,6 +83,12 @@ class Target:
         return {}
 
 
+def check_precision(precision: str) -> None:
+    """Raise UsageError unless it is one that targets have: for the options of that name."""
+    if precision not in ("fp32", "fp16"):
+        raise UsageError(f"precision is fp32 or fp16, not '{precision}'")
+
+
 TargetSpec = str | Target | Sequence[str | Target]
 """`"tflite"`, `"tflite,coreml{minimum_deployment_target=iOS16}"`, a Target, or a sequence of them."""
 

@@ -72,3 +72,30 @@ def test_meets_pytorch_without_optional_passes(case: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
 def test_every_model_meets_pytorch_without_optional_passes(name: str, exporter: str, tmp_path: Path) -> None:
     _without_passes(name, exporter, tmp_path)
+
+
+def _in_half(name: str, exporter: str, folder: Path) -> None:
+    """Weights in float16: `run` itself holds the file to that tolerance."""
+    source = FOLDER / f"{name}.{exporter}.onnx"
+    passes = f"{INDEX[name]['passes']},store-weights-in-half{{minimum=1024}}"
+    samples = [inputs for inputs, _ in samples_of(name)]
+    output = folder / "model.tflite"
+    report = graphrewrite.run(
+        source, "tflite{precision=fp16}", passes, output, samples=samples, debug=True
+    ).report
+    plain = graphrewrite.run(source, "tflite", INDEX[name]["passes"], output, check=False).report
+    assert report["size"] <= plain["size"]
+    alone = {key for key in report["details"]["outside_xnnpack"] if key != "DEQUANTIZE"}
+    assert alone <= set(plain["details"]["operators"])
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_weights_in_half(case: str, tmp_path: Path) -> None:
+    name, exporter = case.rsplit(".", 1)
+    _in_half(name, exporter, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
+def test_every_model_s_weights_in_half(name: str, exporter: str, tmp_path: Path) -> None:
+    _in_half(name, exporter, tmp_path)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from graphrewrite.errors import InternalError, MissingExtra
 from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.targets.base import Target, Written
+from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
+from graphrewrite.targets.base import Target, Written, check_precision
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.runtime import RunResult
@@ -19,10 +20,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteTarget(Target):
-    """See `graphrewrite.targets.base.Target`."""
+    """See `graphrewrite.targets.base.Target`.
+
+    Attributes:
+        precision: how weights are stored, `fp32` or `fp16`; everything is computed in float32.
+    """
 
     name = "tflite"
     suffix = ".tflite"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """That of the weights."""
+        return FP16 if self.precision == "fp16" else FP32
 
     def require(self) -> None:
         """Raise MissingExtra where LiteRT is not installed."""
