@@ -13,6 +13,7 @@ from graphrewrite.registry import OpNode, lowering
 from .precision import FLOATS, in_float32, polynomial
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _UNARY = {"Sigmoid": "LOGISTIC", "Tanh": "TANH", "HardSwish": "HARD_SWISH"}
@@ -217,3 +218,131 @@ def _bound(node: OpNode, index: int, absent: float) -> float | None:
 def _scalar(t: TFLite, bound: Value) -> Value:
     """Exporters also write bounds of shape [1], which must not give a scalar a dimension."""
     return t.reshape(bound, [])
+
+
+_MIL_UNARY = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softsign": "softsign",
+    "Softplus": "softplus",
+    "Erf": "erf",
+}
+
+
+@lowering("coreml", *_MIL_UNARY)
+def mil_unary(node: OpNode, m: MIL) -> Value:
+    return m.op(_MIL_UNARY[node.op_type], node.input(0))
+
+
+@lowering("coreml", "Relu")
+def mil_relu(node: OpNode, m: MIL) -> Value:
+    x = node.input(0)
+    return m.op("relu", x) if x.dtype in FLOATS else m.op("maximum", x, m.like(0, x))
+
+
+@lowering("coreml", "LeakyRelu")
+def mil_leaky_relu(node: OpNode, m: MIL) -> Value:
+    return m.op("leaky_relu", node.input(0), alpha=float(node.attr("alpha")))
+
+
+@lowering("coreml", "PRelu")
+def mil_prelu(node: OpNode, m: MIL) -> Value:
+    """One slope for all is leaky_relu, one a channel of an image is prelu; any other is written out."""
+    x, slope, shape = node.input(0), node.const(1), node.dims()
+    if x.dtype in FLOATS and slope is not None and slope.size == 1:
+        return m.op("leaky_relu", x, alpha=float(slope.reshape(-1)[0]))
+    channels = shape[1] if len(shape) == 4 else None
+    if (
+        x.dtype in FLOATS
+        and slope is not None
+        and slope.size == channels
+        and slope.shape[-3:-2] == (channels,)
+    ):
+        return m.op("prelu", x, m.rewriter.constant(slope.reshape(-1)))
+    below = m.op("mul", node.input(1), m.op("minimum", x, m.like(0, x)))
+    return m.op("add", m.op("maximum", x, m.like(0, x)), below)
+
+
+@lowering("coreml", "Elu", "Selu", "Celu")
+def mil_elu(node: OpNode, m: MIL) -> Value:
+    """gain * (relu(x) + alpha * (exp(min(x, 0) / inner) - 1))."""
+    alpha, gain, inner, x = node.attr("alpha"), 1.0, 1.0, node.input(0)
+    if node.op_type == "Selu":
+        gain = node.attr("gamma")
+    elif node.op_type == "Celu":
+        inner = alpha
+        if inner == 0:
+            node.refuse("alpha = 0 divides by zero")
+    if inner == 1.0:
+        y = m.op("elu", x, alpha=float(alpha))
+    else:
+        negative = m.op(
+            "elu", m.op("real_div", m.op("minimum", x, m.like(0, x)), m.like(inner, x)), alpha=float(alpha)
+        )
+        y = m.op("add", m.op("relu", x), negative)
+    return y if gain == 1.0 else m.op("mul", y, m.like(gain, x))
+
+
+@lowering("coreml", "ThresholdedRelu")
+def mil_thresholded_relu(node: OpNode, m: MIL) -> Value:
+    """Not MIL's thresholded_relu, which keeps an x equal to alpha."""
+    x = node.input(0)
+    above = m.cast(m.op("greater", x, m.like(node.attr("alpha"), x)), node.dtype())
+    return m.op("mul", x, above)
+
+
+@lowering("coreml", "HardSigmoid")
+def mil_hard_sigmoid(node: OpNode, m: MIL) -> Value:
+    return m.op("sigmoid_hard", node.input(0), alpha=float(node.attr("alpha")), beta=float(node.attr("beta")))
+
+
+@lowering("coreml", "HardSwish")
+def mil_hard_swish(node: OpNode, m: MIL) -> Value:
+    x = node.input(0)
+    return m.op("mul", x, m.op("sigmoid_hard", x, alpha=1 / 6, beta=0.5))
+
+
+@lowering("coreml", "Mish")
+def mil_mish(node: OpNode, m: MIL) -> Value:
+    x = node.input(0)
+    return m.op("mul", x, m.op("tanh", m.op("softplus", x)))
+
+
+@lowering("coreml", "Gelu")
+def mil_gelu(node: OpNode, m: MIL) -> Value:
+    mode = "TANH_APPROXIMATION" if node.attr("approximate") == "tanh" else "EXACT"
+    return m.op("gelu", node.input(0), mode=mode)
+
+
+@lowering("coreml", "Swish")
+def mil_swish(node: OpNode, m: MIL) -> Value:
+    x, alpha = node.input(0), node.attr("alpha")
+    if alpha == 1.0:
+        return m.op("silu", x)
+    return m.op("mul", x, m.op("sigmoid", m.op("mul", x, m.like(alpha, x))))
+
+
+@lowering("coreml", "Shrink")
+def mil_shrink(node: OpNode, m: MIL) -> Value:
+    """x - bias above lambd, x + bias below -lambd, 0 between."""
+    lambd, bias, dtype, x = node.attr("lambd"), node.attr("bias"), node.dtype(), node.input(0)
+    if dtype not in FLOATS and not (float(lambd).is_integer() and float(bias).is_integer()):
+        node.refuse(f"a fractional lambd or bias with {dtype.name.lower()}", "cast the input to float32")
+    above, below = m.op("greater", x, m.like(lambd, x)), m.op("less", x, m.like(-lambd, x))
+    upper = m.op("mul", m.op("sub", x, m.like(bias, x)), m.cast(above, dtype))
+    lower = m.op("mul", m.op("add", x, m.like(bias, x)), m.cast(below, dtype))
+    return m.op("add", upper, lower)
+
+
+@lowering("coreml", "Clip")
+def mil_clip(node: OpNode, m: MIL) -> Value:
+    """min(max(x, low), high), in this order: where low > high the result is high."""
+    x, dtype = node.input(0), node.dtype()
+    low, high = _bound(node, 1, -math.inf), _bound(node, 2, math.inf)
+    if dtype in FLOATS and low is not None and high is not None and -math.inf < low <= high < math.inf:
+        return m.op("relu6", x) if (low, high) == (0, 6) else m.op("clip", x, alpha=low, beta=high)
+    if dtype in FLOATS and (low, high) == (0, math.inf):
+        return m.op("relu", x)
+    if low != -math.inf:
+        x = m.op("maximum", x, m.reshape(node.input(1), []))
+    return x if high == math.inf else m.op("minimum", x, m.reshape(node.input(2), []))

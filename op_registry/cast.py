@@ -8,6 +8,7 @@ from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _NARROW = frozenset({DataType.INT8, DataType.UINT8, DataType.INT16, DataType.UINT16})
@@ -36,3 +37,11 @@ def cast(node: OpNode, t: TFLite) -> Value:
         # out of range CAST saturates; ONNX leaves that open, and ONNX Runtime wraps, as int32 to int8 does
         x = t.cast(x, DataType.INT32)
     return t.cast(x, target)
+
+
+@lowering("coreml", "Cast", "CastLike")
+def mil_cast(node: OpNode, m: MIL) -> Value:
+    target = DataType(node.attr("to")) if node.op_type == "Cast" else node.dtype(1)
+    if DataType.STRING in (node.dtype(), target):
+        node.refuse("Core ML's tensors hold no strings", "encode them as integers")
+    return m.cast(node.input(0), target)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import Value, dims, static_dims
+from graphrewrite.ir import Value, dims, is_constant, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, product, remove_axis, reshape_to, strided_slice
-from .window import Axis, frame, pad_front, window_axes
+from .window import Axis, first_window_axes, frame, pad_front, window_axes
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -142,3 +143,43 @@ def _take(t: TFLite, w: Value, tap: int) -> Value:
     size = (dims(w) or ())[2]
     assert isinstance(size, int)
     return crop(t, w, {2: (tap, size - 1 - tap)})
+
+
+@lowering("coreml", "Conv", note="at most three spatial dimensions")
+def mil_conv(node: OpNode, m: MIL) -> Value:
+    """Any groups, dilations and pads as they are. With weights computed at run time Core ML's compiler wants the bias apart."""
+    count = node.rank(0) - 2
+    if not 1 <= count <= 3:
+        node.refuse(
+            f"Core ML's convolutions have at most three spatial dimensions, this one has {count}",
+            "split the convolution over the surplus dimensions before conversion",
+        )
+    x, w, bias = node.input(0), node.input(1), node.optional(2)
+    x, axes = first_window_axes(node, m, x, kernel_shape(node, count))
+    kind, pad = mil_padding(axes)
+    apart = bias is not None and not (is_constant(w) and is_constant(bias))
+    y = m.op(
+        "conv",
+        x,
+        w,
+        None if apart else bias,
+        strides=[axis.stride for axis in axes],
+        pad_type=kind,
+        pad=pad,
+        dilations=[axis.dilation for axis in axes],
+        groups=int(node.attr("group", 1)),
+    )
+    if bias is None or not apart:
+        return y
+    return m.op("add", y, m.reshape(bias, [1, -1, *[1] * count]))
+
+
+def mil_padding(axes: list[Axis]) -> tuple[str, list[int]]:
+    """`pad_type` and `pad` of MIL's convolutions and pools. For run-time sizes MIL's `same` follows ONNX's rule."""
+    ways = {axis.same for axis in axes}
+    if ways == {"upper"}:
+        return "same", [0] * (2 * len(axes))
+    if ways == {"lower"}:
+        return "same_lower", [0] * (2 * len(axes))
+    pad = [amount for axis in axes for amount in (axis.before, axis.after)]
+    return ("custom" if any(pad) else "valid"), pad

@@ -65,7 +65,7 @@ def conv_transpose(node: OpNode, t: TFLite) -> Value:
     kernel = kernel_shape(node, count)
     _, dilations, _ = spatial_attributes(node, count)
     w = _dilate(t, w, kernel, dilations)
-    axes = [_axis(node, i, (kernel[i] - 1) * dilations[i] + 1, count) for i in range(count)]
+    axes = [resolved_axis(node, i, (kernel[i] - 1) * dilations[i] + 1, count) for i in range(count)]
     longer = [max(-axis.cut, 0) for axis in axes]
     w = _grow(t, w, [(0, amount) for amount in longer])
     axes = [
@@ -98,7 +98,7 @@ _DENSE_CHANNELS = 64
 _UNIT = Spread(1, 1, 1, 0, 1, 0)
 
 
-def _axis(node: OpNode, index: int, extent: int, count: int) -> Spread:
+def resolved_axis(node: OpNode, index: int, extent: int, count: int) -> Spread:
     """The axis by ONNX's rules for pads, auto_pad, output_padding and output_shape."""
     strides, _, pads = spatial_attributes(node, count)
     stride = strides[index]

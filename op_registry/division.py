@@ -10,6 +10,7 @@ from graphrewrite.registry import OpNode, lowering
 from .precision import FLOATS, in_float32
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _ROUNDS = 3
@@ -77,3 +78,26 @@ def _truncated(t: TFLite, x: Value, y: Value, floored: Value) -> Value:
     differ = t.op("NOT_EQUAL", t.op("LESS", x, zero), t.op("LESS", y, zero))
     moved = t.op("LOGICAL_AND", differ, t.op("NOT_EQUAL", floored, zero))
     return t.op("SUB", floored, t.op("SELECT_V2", moved, y, zero))
+
+
+@lowering("coreml", "Div")
+def mil_div(node: OpNode, m: MIL) -> Value:
+    x, y = node.input(0), node.input(1)
+    return m.op("real_div", x, y) if node.dtype() in FLOATS else mil_truncated_quotient(m, x, y)
+
+
+def mil_truncated_quotient(m: MIL, x: Value, y: Value) -> Value:
+    """Of integers, towards zero: Core ML's own quotient of integers is rounded down."""
+    size = m.op("floor_div", m.op("abs", x), m.op("abs", y))
+    return m.op("mul", size, m.op("mul", m.op("sign", x), m.op("sign", y)))
+
+
+@lowering("coreml", "Mod")
+def mil_mod(node: OpNode, m: MIL) -> Value:
+    """fmod = 0: the divisor's sign, as MIL's mod has it; fmod = 1: the dividend's."""
+    x, y = node.input(0), node.input(1)
+    if not node.attr("fmod"):
+        if node.dtype() in FLOATS:
+            node.refuse("ONNX does not define Mod of floats without fmod=1", "set fmod=1")
+        return m.op("mod", x, y)
+    return m.op("mul", m.op("mod", m.op("abs", x), m.op("abs", y)), m.op("sign", x))

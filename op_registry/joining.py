@@ -11,6 +11,7 @@ from graphrewrite.ir import DataType, Value, dims, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _CONCAT_RANK = 6
@@ -153,3 +154,68 @@ def trilu(node: OpNode, t: TFLite) -> Value:
     else:
         keep = t.op("GREATER_EQUAL" if node.attr("upper") else "LESS_EQUAL", offsets, bound)
     return t.op("SELECT_V2", keep, x, t.like(0, x))
+
+
+@lowering("coreml", "Concat")
+def mil_concat(node: OpNode, m: MIL) -> Value:
+    """Empty operands, which Core ML gets wrong, are left out."""
+    axis = node.axis()
+    parts = [value for value in node.inputs if value is not None]
+    filled = [value for value in parts if (dims(value) or (None,) * (axis + 1))[axis] != 0] or parts[:1]
+    return filled[0] if len(filled) == 1 else m.op("concat", *filled, axis=axis)
+
+
+@lowering("coreml", "Split", note="the sizes must be constants, or the dimension known")
+def mil_split(node: OpNode, m: MIL) -> list[Value]:
+    x, axis, count = node.input(0), node.axis(), len(node.outputs)
+    total, sizes = node.dims()[axis], node.ints(1)
+    if sizes is None and (node.has(1) or not isinstance(total, int)):
+        node.refuse("the sizes of its parts are known only at run time", "fix the shapes with --shape")
+    if sizes is None:
+        assert isinstance(total, int)
+        chunk = -(-total // count)
+        sizes = [max(min(chunk, total - index * chunk), 0) for index in range(count)]
+    if count == 1:
+        return [x]
+    if len(set(sizes)) == 1:
+        return list(m.ops("split", x, outputs=count, num_splits=count, axis=axis))
+    return list(m.ops("split", x, outputs=count, split_sizes=sizes, axis=axis))
+
+
+@lowering("coreml", "Expand")
+def mil_expand(node: OpNode, m: MIL) -> Value:
+    """By tiling; to a shape that is computed at run time by adding zeros of it."""
+    x, known, own = node.input(0), node.output_dims(), node.dims()
+    if known is None:
+        node.refuse("the rank of its result is known only at run time", "export with a shape of fixed length")
+    lead = len(known) - len(own)
+    if lead:
+        x = m.op("expand_dims", x, axes=list(range(lead)))
+    repeats: list[int] = []
+    for dim, size in zip([*[1] * lead, *own], known, strict=True):
+        if dim == size:
+            repeats.append(1)
+        elif dim == 1 and isinstance(size, int):
+            repeats.append(size)
+        else:
+            return _mil_expand_at_run_time(node, m, x)
+    return x if all(count == 1 for count in repeats) else m.op("tile", x, m.i32(repeats))
+
+
+def _mil_expand_at_run_time(node: OpNode, m: MIL, x: Value) -> Value:
+    """The sum with zeros (the logical or, of bool) of the wanted shape; ones in that shape keep what x has."""
+    dtype = node.dtype()
+    shape = m.cast(node.input(1), DataType.INT32)
+    if dtype == DataType.BOOL:
+        return m.op("logical_or", x, m.op("fill", shape, m.const(False, DataType.BOOL)))
+    nothing = -0.0 if dtype.is_floating_point() else 0
+    carrier = dtype if dtype.is_floating_point() else DataType.INT32
+    return m.op("add", x, m.cast(m.op("fill", shape, m.const(nothing, carrier)), dtype))
+
+
+@lowering("coreml", "Tile")
+def mil_tile(node: OpNode, m: MIL) -> Value:
+    x, repeats = node.input(0), node.ints(1)
+    if repeats is not None and all(count == 1 for count in repeats):
+        return x
+    return m.op("tile", x, m.cast(node.input(1), DataType.INT32))

@@ -10,7 +10,10 @@ import numpy as np
 from graphrewrite.ir import DataType, Value, constant_array, dims, is_constant, rank, static_dims
 from graphrewrite.registry import OpNode, lowering
 
+from .precision import FLOATS
+
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _BATCH_RANK = 4
@@ -146,3 +149,63 @@ def _bias(t: TFLite, c: Value | None, width: int) -> Value | None:
     if array is None or (array.ndim == 2 and array.shape[0] != 1) or c is None or c.dtype == DataType.FLOAT16:
         return None
     return t.rewriter.constant(np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (width,))))
+
+
+_LINEAR_RANK = 3
+"""Core ML's linear takes no higher rank."""
+
+
+@lowering("coreml", "MatMul")
+def mil_mat_mul(node: OpNode, m: MIL) -> Value:
+    """Integers are multiplied as they are; vectors as matrices of one row or column."""
+    a, b = node.input(0), node.input(1)
+    lead, trail = node.rank(0) == 1, node.rank(1) == 1
+    if lead:
+        a = m.op("expand_dims", a, axes=[0])
+    if trail:
+        b = m.op("expand_dims", b, axes=[1]) if not is_constant(b) else m.reshape(b, [-1, 1])
+    y = _mil_product(m, a, b)
+    axes = [*([-2] if lead else []), *([-1] if trail else [])]
+    return m.op("squeeze", y, axes=axes) if axes else y
+
+
+def _mil_product(m: MIL, a: Value, b: Value) -> Value:
+    if is_constant(b) and rank(b) == 2 and (rank(a) or 0) <= _LINEAR_RANK and a.dtype in FLOATS:
+        return m.op("linear", a, m.transpose(b, [1, 0]))
+    return m.op("matmul", a, b)
+
+
+@lowering("coreml", "Gemm")
+def mil_gemm(node: OpNode, m: MIL) -> Value:
+    a, b, c = node.input(0), node.input(1), node.optional(2)
+    alpha, beta = node.attr("alpha"), node.attr("beta")
+    if node.dtype() not in FLOATS and not (alpha == beta == 1.0):
+        node.refuse("integers times a fraction (alpha, beta) have no exact result")
+    c = None if c is None or beta == 0.0 else _mil_scaled(m, c, beta)
+    if is_constant(b) and node.dtype() in FLOATS:
+        if node.attr("transA"):
+            a = m.transpose(a, [1, 0])
+        weights = _mil_scaled(m, b if node.attr("transB") else m.transpose(b, [1, 0]), alpha)
+        bias = _mil_bias(m, c, (static_dims(weights) or (0,))[0])
+        y = m.op("linear", a, weights, bias)
+        return y if c is None or bias is not None else m.op("add", y, c)
+    y = m.op("matmul", a, b, transpose_x=bool(node.attr("transA")), transpose_y=bool(node.attr("transB")))
+    y = _mil_scaled(m, y, alpha)
+    return y if c is None else m.op("add", y, c)
+
+
+def _mil_scaled(m: MIL, value: Value, factor: float) -> Value:
+    if factor == 1.0:
+        return value
+    array = constant_array(value)
+    if array is not None:
+        return m.rewriter.constant((array * np.asarray(factor, array.dtype)).astype(array.dtype))
+    return m.op("mul", value, m.like(factor, value))
+
+
+def _mil_bias(m: MIL, c: Value | None, width: int) -> Value | None:
+    """`c` as a bias vector, where it is a constant that is the same for every row."""
+    array = constant_array(c)
+    if array is None or (array.ndim == 2 and array.shape[0] != 1):
+        return None
+    return m.rewriter.constant(np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (width,))))

@@ -9,6 +9,7 @@ from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 FLOATS = frozenset({DataType.FLOAT, DataType.FLOAT16})
@@ -30,6 +31,22 @@ def in_float32(node: OpNode, t: TFLite, formula: Callable[..., Value]) -> Value:
         )
     operands = [t.cast(node.input(index), DataType.FLOAT) for index in range(len(node))]
     return t.cast(formula(*operands), dtype)
+
+
+def in_mil_float32(node: OpNode, m: MIL, formula: Callable[..., Value]) -> Value:
+    """`in_float32` for Core ML.
+
+    Raises:
+        Refusal: an operand is no float32 or float16.
+    """
+    dtype = node.dtype()
+    if dtype not in FLOATS:
+        node.refuse(
+            f"Core ML computes {node.op_type} in float32, which can't hold {dtype.name.lower()}",
+            "cast the operands to float32 in the model, if their values fit",
+        )
+    operands = [m.cast(node.input(index), DataType.FLOAT) for index in range(len(node))]
+    return m.cast(formula(*operands), dtype)
 
 
 def polynomial(t: TFLite, x: Value, coefficients: Sequence[float]) -> Value:

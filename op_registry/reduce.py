@@ -11,9 +11,11 @@ import numpy as np
 from graphrewrite.ir import DataType, Dims, Value, dims
 from graphrewrite.registry import OpNode, lowering
 
+from .division import mil_truncated_quotient
 from .precision import FLOATS
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _KERNELS = {
@@ -34,22 +36,26 @@ Reduce = Callable[[str, Value], Value]
 class Axes:
     """The axes that a node reduces, resolved as far as they are known."""
 
-    def __init__(self, node: OpNode, t: TFLite) -> None:
+    operand: Value
+    """The axes as TFLite wants them."""
+
+    def __init__(self, node: OpNode, t: TFLite | None = None) -> None:
         self.rank = node.rank()
         self.keep = bool(node.attr("keepdims"))
         given = node.ints(1)
         self.known: list[int] | None = None
-        self.operand: Value
         if given is None and node.has(1) and node.dims(1) != (0,):
             if node.attr("noop_with_empty_axes") and not isinstance(node.dims(1)[0], int):
                 node.refuse("whether its axes are empty is known only at run time", "make them a constant")
-            self.operand = t.cast(node.input(1), DataType.INT32)
+            if t is not None:
+                self.operand = t.cast(node.input(1), DataType.INT32)
             return
         if given:
             self.known = sorted({axis + self.rank if axis < 0 else axis for axis in given})
         else:
             self.known = [] if node.attr("noop_with_empty_axes") else list(range(self.rank))
-        self.operand = t.i32(self.known)
+        if t is not None:
+            self.operand = t.i32(self.known)
 
     def result(self, shape: Dims) -> Dims | None:
         """Dimensions of the reduction of something of shape `shape`; None where the axes are not known."""
@@ -164,3 +170,71 @@ def _merged(t: TFLite, kernel: str, x: Value, sizes: list[int], reduced: list[in
     flat = t.reshape(x, [size for _, size in groups])
     axes = t.i32([index for index, (is_reduced, _) in enumerate(groups) if is_reduced])
     return t.reshape(t.op(kernel, flat, axes, keep_dims=False), _kept(sizes, reduced, keep))
+
+
+_MIL = {
+    "ReduceSum": "reduce_sum",
+    "ReduceMean": "reduce_mean",
+    "ReduceMax": "reduce_max",
+    "ReduceMin": "reduce_min",
+    "ReduceProd": "reduce_prod",
+}
+
+
+@lowering("coreml", *_MIL, note="axes must be constants")
+def mil_plain(node: OpNode, m: MIL) -> Value:
+    """A mean of integers is their sum, divided towards zero."""
+    x = node.input(0)
+    if node.op_type != "ReduceMean" or node.dtype() in FLOATS:
+        return _mil_reduce(node, m, _MIL[node.op_type], x)
+    total = _mil_reduce(node, m, "reduce_sum", x)
+    count = math.prod(size for axis, size in enumerate(node.static()) if axis in _mil_axes(node))
+    return mil_truncated_quotient(m, total, m.like(count, total))
+
+
+@lowering("coreml", "ReduceL1", "ReduceSumSquare", "ReduceL2", "ReduceLogSum", note="axes must be constants")
+def mil_sums(node: OpNode, m: MIL) -> Value:
+    """Roots and logarithms of integers are computed in float32, and their fraction is cut off."""
+    x, dtype = node.input(0), node.dtype()
+    if node.op_type in ("ReduceL2", "ReduceSumSquare"):
+        x = m.op("mul", x, x)
+    elif node.op_type == "ReduceL1":
+        x = m.op("abs", x)
+    total = _mil_reduce(node, m, "reduce_sum", x)
+    if node.op_type in ("ReduceL1", "ReduceSumSquare"):
+        return total
+    wide = m.cast(total, DataType.FLOAT)
+    return m.cast(m.op("sqrt", wide) if node.op_type == "ReduceL2" else m.op("log", wide, epsilon=0.0), dtype)
+
+
+@lowering("coreml", "ReduceLogSumExp", note="axes must be constants")
+def mil_log_sum_exp(node: OpNode, m: MIL) -> Value:
+    """The exponentials are relative to the largest, kept finite where that is infinite."""
+    x = m.cast(node.input(0), DataType.FLOAT)
+    if 0 in node.dims():
+        return m.cast(_mil_reduce(node, m, "reduce_max", x), node.dtype())
+    top = m.op("clip", _mil_reduce(node, m, "reduce_max", x, keep=True), alpha=-_FINITE, beta=_FINITE)
+    total = m.op("log", _mil_reduce(node, m, "reduce_sum", m.op("exp", m.op("sub", x, top))), epsilon=0.0)
+    if not node.attr("keepdims"):
+        top = m.op("squeeze", top, axes=_mil_axes(node)) if _mil_axes(node) else top
+    return m.cast(m.op("add", total, top), node.dtype())
+
+
+def _mil_axes(node: OpNode) -> list[int]:
+    known = Axes(node).known
+    if known is None:
+        node.refuse("Core ML reduces over axes that are known at conversion only", "make the axes a constant")
+    return known
+
+
+def _mil_reduce(node: OpNode, m: MIL, kernel: str, x: Value, keep: bool | None = None) -> Value:
+    axes = _mil_axes(node)
+    keep = bool(node.attr("keepdims")) if keep is None else keep
+    shape = node.dims()
+    if not axes:
+        return x
+    if 0 in shape:
+        sizes = node.static()
+        neutral = _neutral(kernel.upper().replace("REDUCE_SUM", "SUM").replace("REDUCE_MEAN", "MEAN"), x)
+        return m.like(np.full(_kept(list(sizes), axes, keep), neutral), x)
+    return m.op(kernel, x, axes=axes, keep_dims=keep)

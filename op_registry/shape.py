@@ -9,6 +9,7 @@ from graphrewrite.ir import DataType, Dims, Value, shape_data
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _TRANSPOSE_RANK = 6
@@ -187,3 +188,105 @@ def identity(node: OpNode, t: TFLite) -> Value:
     ):
         return x
     return t.rewriter.op("RESHAPE", x, t.shape_of(x), domain="tflite")
+
+
+def _mil_as_reshape(m: MIL, x: Value, target: Dims | None) -> Value | None:
+    """`x` with the dimensions `target`, where at most one of them is unknown; else None."""
+    if target is None or sum(not isinstance(dim, int) for dim in target) > 1:
+        return None
+    return m.reshape(x, [dim if isinstance(dim, int) else -1 for dim in target])
+
+
+@lowering("coreml", "Reshape")
+def mil_reshape(node: OpNode, m: MIL) -> Value:
+    """MIL's reshape reads 0 as ONNX does without allowzero; with it, a 0 is an empty tensor, which Core ML has not."""
+    x = node.input(0)
+    static = _mil_as_reshape(m, x, node.output_dims())
+    if static is not None:
+        return static
+    length = node.dims(1)[0]
+    if not isinstance(length, int):
+        node.refuse("the rank of its result is known only at run time", "export with a shape of fixed length")
+    return m.op("reshape", x, m.cast(node.input(1), DataType.INT32))
+
+
+@lowering("coreml", "Flatten")
+def mil_flatten(node: OpNode, m: MIL) -> Value:
+    x, rank, axis = node.input(0), node.rank(), node.attr("axis")
+    axis = axis + rank if axis < 0 else axis
+    static = _mil_as_reshape(m, x, node.output_dims())
+    if static is not None:
+        return static
+    lead = m.op("slice_by_size", m.shape_of(x), m.i32([0]), m.i32([axis]))
+    rows = m.op("reduce_prod", lead, axes=[0], keep_dims=True)
+    return m.op("reshape", x, m.op("concat", rows, m.i32([-1]), axis=0))
+
+
+@lowering("coreml", "Squeeze", note="axes must be constants")
+def mil_squeeze(node: OpNode, m: MIL) -> Value:
+    x, axes = node.input(0), node.ints(1)
+    if node.has(1) and axes is None:
+        node.refuse("its axes are computed at run time, and Core ML wants constants", "make them a constant")
+    if axes is None:
+        known = node.dims()
+        if not all(isinstance(dim, int) for dim in known):
+            node.refuse(
+                "without axes it drops every dimension of 1, and which these are is known only at run time",
+                "fix the input shapes with --shape, or give the axes",
+            )
+        axes = [axis for axis, dim in enumerate(known) if dim == 1]
+    return m.op("squeeze", x, axes=sorted(axis % node.rank() for axis in axes)) if axes else x
+
+
+@lowering("coreml", "Unsqueeze", note="axes must be constants")
+def mil_unsqueeze(node: OpNode, m: MIL) -> Value:
+    axes = node.ints(1)
+    if axes is None:
+        node.refuse("its axes are computed at run time, and Core ML wants constants", "make them a constant")
+    rank = node.rank() + len(axes)
+    return (
+        m.op("expand_dims", node.input(0), axes=sorted(axis % rank for axis in axes))
+        if axes
+        else node.input(0)
+    )
+
+
+@lowering("coreml", "Shape")
+def mil_shape(node: OpNode, m: MIL) -> Value:
+    x, known = node.input(0), node.dims()
+    rank = len(known)
+    start, end = node.attr("start", 0), node.attr("end")
+    first = min(max(start + rank if start < 0 else start, 0), rank)
+    last = rank if end is None else min(max(end + rank if end < 0 else end, 0), rank)
+    wanted = known[first:last] if last > first else ()
+    if all(isinstance(dim, int) for dim in wanted):
+        return m.const([dim for dim in wanted if isinstance(dim, int)], DataType.INT64)
+    found = m.op("shape", x)
+    if (first, last) != (0, rank):
+        found = m.op("slice_by_size", found, m.i32([first]), m.i32([last - first]))
+    return m.cast(found, DataType.INT64)
+
+
+@lowering("coreml", "Size")
+def mil_size(node: OpNode, m: MIL) -> Value:
+    known = node.dims()
+    if all(isinstance(dim, int) for dim in known):
+        return m.const(math.prod(dim for dim in known if isinstance(dim, int)), DataType.INT64)
+    count = m.op("reduce_prod", m.op("shape", node.input(0)), axes=[0], keep_dims=False)
+    return m.cast(count, DataType.INT64)
+
+
+@lowering("coreml", "Transpose")
+def mil_transpose(node: OpNode, m: MIL) -> Value:
+    return m.transpose(node.input(0), list(node.attr("perm") or reversed(range(node.rank()))))
+
+
+@lowering("coreml", "Identity")
+def mil_identity(node: OpNode, m: MIL) -> Value:
+    """Nothing, except where a graph output has no op of its own to come from: then a copy."""
+    x, output = node.input(0), node.node.outputs[0]
+    if not output.is_graph_output() or (
+        x.producer() is not None and not x.is_graph_output() and x.graph is output.graph
+    ):
+        return x
+    return m.rewriter.op("identity", x, domain="mil")

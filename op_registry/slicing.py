@@ -10,6 +10,7 @@ from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _INT32 = np.iinfo(np.int32)
@@ -118,3 +119,94 @@ def _scatter_by_axes(node: OpNode, t: TFLite, rank: int) -> list[Value]:
         total = t.op("SUM", t.op("SELECT_V2", hits, column, t.i32(0)), t.i32([0]), keep_dims=False)
         found.append(t.op("SELECT_V2", named, total, t.i32([default] * rank)))
     return found
+
+
+@lowering("coreml", "Slice", note="axes and steps must be constants")
+def mil_slice(node: OpNode, m: MIL) -> Value:
+    x, rank = node.input(0), node.rank()
+    starts, ends = node.ints(1), node.ints(2)
+    steps = node.ints(4) if node.has(4) else [1] * _count(node)
+    axes = node.ints(3) if node.has(3) else list(range(_count(node)))
+    if axes is None or steps is None:
+        node.refuse(
+            "its axes or steps are computed at run time, and Core ML wants constants", "make them constants"
+        )
+    axes = [axis % rank for axis in axes]
+    if 0 in steps:
+        node.refuse("a step of 0 never ends")
+    if starts is None or ends is None:
+        return _mil_run_time_bounds(node, m, axes, steps)
+    begin, end, stride = [0] * rank, [0] * rank, [1] * rank
+    open_begin, open_end = [True] * rank, [True] * rank
+    for axis, first, last, step in zip(axes, starts, ends, steps, strict=True):
+        dim = node.dims()[axis]
+        stride[axis] = step
+        if isinstance(dim, int):
+            picked = range(*slice(_clamp(first), _clamp(last), step).indices(dim))
+            if not len(picked):
+                node.refuse("its result is empty, and Core ML has no empty tensors")
+            begin[axis], end[axis] = picked[0], picked[-1] + (1 if step > 0 else -1)
+            open_begin[axis] = begin[axis] == (0 if step > 0 else dim - 1)
+            open_end[axis] = end[axis] >= dim if step > 0 else end[axis] < 0
+            if open_begin[axis] and open_end[axis] and abs(step) >= dim:
+                stride[axis] = 1
+                begin[axis], end[axis], open_begin[axis], open_end[axis] = (
+                    picked[0],
+                    picked[0] + 1,
+                    False,
+                    False,
+                )
+            continue
+        begin[axis], end[axis] = _clamp(first), _clamp(last)
+        open_begin[axis] = (step > 0 and first == 0) or (step < 0 and first in (-1, *_beyond(first)))
+        open_end[axis] = last in _beyond(last)
+        if not (open_begin[axis] or first >= 0) or not (open_end[axis] or last < 0):
+            node.refuse(
+                "whether its bounds lie inside a dimension that is known only at run time can't be told",
+                "fix the dimension with --shape",
+            )
+    if all(open_begin) and all(open_end) and set(stride) <= {1}:
+        return x
+    begin = [0 if free else first for first, free in zip(begin, open_begin)]
+    end = [0 if free else last for last, free in zip(end, open_end)]
+    return m.op(
+        "slice_by_index",
+        x,
+        m.i32(begin),
+        m.i32(end),
+        stride=stride,
+        begin_mask=[int(item) for item in open_begin],
+        end_mask=[int(item) for item in open_end],
+    )
+
+
+def _beyond(bound: int) -> tuple[int, ...]:
+    """The bound itself where it lies beyond every dimension, which means "all of it"."""
+    return (bound,) if abs(bound) >= _INT32.max // 2 else ()
+
+
+def _mil_run_time_bounds(node: OpNode, m: MIL, axes: list[int], steps: list[int]) -> Value:
+    """Bounds clamped to the dimensions as ONNX does: Core ML leaves open what lies outside."""
+    x, rank = node.input(0), node.rank()
+    starts, ends = (m.cast(node.input(index), DataType.INT32) for index in (1, 2))
+    bounds: list[list[Value]] = [[], []]
+    stride = [1] * rank
+    for axis in range(rank):
+        size = m.dim(x, axis)
+        if axis not in axes:
+            bounds[0].append(m.i32([0]))
+            bounds[1].append(size)
+            continue
+        place = axes.index(axis)
+        stride[axis] = steps[place]
+        if steps[place] < 0:
+            node.refuse(
+                "bounds that are computed at run time with a negative step", "reverse the tensor first"
+            )
+        for index, bound in enumerate((starts, ends)):
+            one = m.op("slice_by_size", bound, m.i32([place]), m.i32([1]))
+            counted = m.op("mul", m.cast(m.op("less", one, m.i32([0])), DataType.INT32), size)
+            inside = m.op("maximum", m.op("add", one, counted), m.i32([0]))
+            bounds[index].append(m.op("minimum", inside, size))
+    begin, end = (m.op("concat", *parts, axis=0) if rank > 1 else parts[0] for parts in bounds)
+    return m.op("slice_by_index", x, begin, end, stride=stride)

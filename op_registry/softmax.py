@@ -11,6 +11,7 @@ from .precision import in_float32
 from .views import dim_value
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _RANK = 4
@@ -47,3 +48,17 @@ def hardmax(node: OpNode, t: TFLite) -> Value:
     on, off = t.const(1, DataType.FLOAT), t.const(0, DataType.FLOAT)
     hot = t.op("ONE_HOT", first, t.reshape(depth, []), on, off, axis=axis)
     return t.cast(t.reshape(hot, [-1]) if node.rank() == 1 else hot, node.dtype())
+
+
+@lowering("coreml", "Softmax")
+def mil_softmax(node: OpNode, m: MIL) -> Value:
+    return m.op("softmax", node.input(0), axis=node.axis())
+
+
+@lowering("coreml", "LogSoftmax")
+def mil_log_softmax(node: OpNode, m: MIL) -> Value:
+    """x - max - log(sum(exp(x - max))): the logarithm of softmax itself would be -inf wherever that rounds to 0."""
+    x, axis = node.input(0), [node.axis()]
+    shifted = m.op("sub", x, m.op("reduce_max", x, axes=axis, keep_dims=True))
+    total = m.op("reduce_sum", m.op("exp", shifted), axes=axis, keep_dims=True)
+    return m.op("sub", shifted, m.op("log", total, epsilon=0.0))

@@ -18,6 +18,7 @@ from graphrewrite.registry import OpNode
 from .views import crop
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -118,14 +119,33 @@ def window_axes(
     node: OpNode, t: TFLite, x: Value, kernel: Sequence[int], *, ceil: bool = False
 ) -> tuple[Value, list[Axis]]:
     """The axes of `node` over `x` [N, spatial..., C]; negative pads are cut off `x` here."""
+    x = crop(t, x, _negative_pads(node, len(kernel), 1))
+    sizes = (dims(x) or (None,) * (len(kernel) + 2))[1:-1]
+    return x, _axes(node, sizes, kernel, ceil)
+
+
+def first_window_axes(
+    node: OpNode, m: MIL, x: Value, kernel: Sequence[int], *, ceil: bool = False
+) -> tuple[Value, list[Axis]]:
+    """The axes of `node` over `x` [N, C, spatial...] for Core ML; negative pads are cut off `x` here."""
+    x = m.crop(x, _negative_pads(node, len(kernel), 2))
+    sizes = (dims(x) or (None,) * (len(kernel) + 2))[2:]
+    return x, _axes(node, sizes, kernel, ceil)
+
+
+def _negative_pads(node: OpNode, count: int, first: int) -> dict[int, tuple[int, int]]:
+    """What negative pads cut off, by axis, the first spatial one being `first`."""
+    _, _, pads = spatial_attributes(node, count)
+    if node.attr("auto_pad", "NOTSET") != "NOTSET":
+        return {}
+    return {i + first: (max(-pads[i], 0), max(-pads[i + count], 0)) for i in range(count)}
+
+
+def _axes(node: OpNode, sizes: Sequence[Dim], kernel: Sequence[int], ceil: bool) -> list[Axis]:
     count = len(kernel)
     strides, dilations, pads = spatial_attributes(node, count)
+    pads = [max(pad, 0) for pad in pads]
     auto_pad = node.attr("auto_pad", "NOTSET")
-    if auto_pad == "NOTSET" and min(pads, default=0) < 0:
-        cut = {i + 1: (max(-pads[i], 0), max(-pads[i + count], 0)) for i in range(count)}
-        x = crop(t, x, cut)
-        pads = [max(pad, 0) for pad in pads]
-    sizes = (dims(x) or (None,) * (count + 2))[1 : count + 1]
     axes = [
         resolve(sizes[i], kernel[i], strides[i], dilations[i], pads[i], pads[i + count], auto_pad, ceil)
         for i in range(count)
@@ -146,7 +166,7 @@ def window_axes(
                 "whether ceil_mode drops the last window depends on a size that is known only at run time",
                 "fix the size with --shape",
             )
-    return x, axes
+    return axes
 
 
 def _is_negative(axis: Axis) -> bool:

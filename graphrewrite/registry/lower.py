@@ -38,8 +38,14 @@ class _Added(BaseListener):
         self.nodes.append(node)
 
 
-def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewriter], Any]) -> None:
-    """Rewrite every ONNX node of `model` into the dialect of `target`.
+def lower(
+    model: Model,
+    rewriter: Rewriter,
+    target: str,
+    builder: Callable[[Rewriter], Any],
+    dialect: str | None = None,
+) -> None:
+    """Rewrite every ONNX node of `model` into the dialect of `target` (named like it where `dialect` is not given).
 
     `builder(rewriter)` makes what the rows of that target build with. Control flow is unrolled by its row's expansion where that
     accepts; otherwise the nodes of its subgraphs are lowered before the node that holds them.
@@ -47,6 +53,7 @@ def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewr
     Raises:
         NotExpressible: with every blocker of the whole model; the model is then half-lowered and of no further use.
     """
+    domain = dialect or target
     rewriter.collect_garbage()
     blockers: dict[str, Blocker] = {}
     added = _Added([])
@@ -57,7 +64,7 @@ def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewr
         while stack:
             node, depth, entered = stack.pop()
             if node.domain != "" or node.graph is None or not _needed(node):
-                if node.domain not in ("", target) and node.graph is not None:
+                if node.domain not in ("", domain) and node.graph is not None:
                     blocker = _unknown(node)
                     blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
                 continue
@@ -82,7 +89,7 @@ def lower(model: Model, rewriter: Rewriter, target: str, builder: Callable[[Rewr
     if blockers:
         raise NotExpressible(target, list(blockers.values()))
     rewriter.collect_garbage()
-    left = next((node for node in all_nodes(model.graph) if node.domain != target), None)
+    left = next((node for node in all_nodes(model.graph) if node.domain != domain), None)
     if left is not None:
         raise InternalError(f"left after lowering to {target}: {node_line(left)}")
 

@@ -15,7 +15,7 @@ from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.pipeline.syntax import describe_options, make, option_names, split_items, split_options
 
-BUNDLED = ("tflite",)
+BUNDLED = ("tflite", "coreml")
 
 
 @dataclasses.dataclass

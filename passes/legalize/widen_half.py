@@ -22,12 +22,13 @@ class WidenHalf(Pass):
         %a:f32 = Cast(%x)    %b:f32 = Relu(%a)    %c:f32 = Exp(%b)    %z:f16 = Cast(%c)
 
     XNNPACK takes float32, most of LiteRT's own kernels refuse float16, and the round trip after each node would cost
-    precision and time. Explicit casts of the source stay. Exact up to the roundings that no longer happen.
+    precision and time; Core ML computes in one precision throughout, which is chosen when the file is written. Explicit casts
+    of the source stay. Exact up to the roundings that no longer happen.
     """
 
     stage = Stage.LEGALIZE
     mandatory = True
-    targets = frozenset({"tflite"})
+    targets = frozenset({"tflite", "coreml"})
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
         """One walk in topological order."""

@@ -1,0 +1,364 @@
+"""Writes a model of the `mil` dialect as an ML Program, through coremltools' builder and serialiser.
+
+The graph is emitted op by op; none of coremltools' own passes runs: the graph is finished, and they cost time and rename
+things. In half precision every float is float16 and is cast at the program's inputs and outputs, except where a node asks for
+float32 (`keep_float32`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphrewrite.errors import InternalError
+from graphrewrite.ir import Array, DataType, Graph, Model, Node, Value, constant_array, is_constant
+from graphrewrite.targets.coreml.availability import accepted_types, op_class
+from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
+from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, target_op
+from graphrewrite.targets.coreml.options import CoreMLOptions, deployment_target
+from graphrewrite.targets.coreml.package import write_package
+from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
+
+KEEP_FLOAT32 = "graphrewrite.coreml.float32"
+_FLOATS = (DataType.FLOAT, DataType.FLOAT16)
+
+
+def keep_float32(node: Node) -> None:
+    """Have `node` computed in float32 in a file of half precision."""
+    node.meta[KEEP_FLOAT32] = True
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteReport:
+    """What was written: ops by name, bytes of weights and of all, and the features."""
+
+    operators: dict[str, int]
+    weight_bytes: int
+    size: int
+    inputs: list[Port]
+    outputs: list[Port]
+
+
+def write(model: Model, path: Path, options: CoreMLOptions) -> WriteReport:
+    """Write a model of the `mil` dialect to the folder `path`, which must not exist.
+
+    Raises:
+        InternalError: a node is no valid MIL op; that is for the lowering to prevent.
+    """
+    emitter = _Emitter(options)
+    program = emitter.program(model)
+
+    def serialise(weights: Path) -> Any:
+        from coremltools.converters.mil.backend.mil.load import load
+
+        spec = load(program, str(weights), specification_version=_specification(options))
+        _describe(spec, options, emitter)
+        return spec
+
+    size, weight_bytes = write_package(path, serialise)
+    return WriteReport(dict(emitter.operators), weight_bytes, size, emitter.inputs, emitter.outputs)
+
+
+def _specification(options: CoreMLOptions) -> int:
+    import coremltools
+
+    return int(getattr(coremltools.target, deployment_target(options.minimum_deployment_target)))
+
+
+def _describe(spec: Any, options: CoreMLOptions, emitter: _Emitter) -> None:
+    metadata = spec.description.metadata
+    metadata.author, metadata.license = options.author, options.license
+    metadata.shortDescription, metadata.versionString = options.short_description, options.version
+    metadata.userDefined[METADATA] = to_metadata(emitter.inputs, emitter.outputs)
+    for features, ports in (
+        (spec.description.input, emitter.inputs),
+        (spec.description.output, emitter.outputs),
+    ):
+        for feature, item in zip(features, ports, strict=True):
+            if item.differs:
+                feature.shortDescription = f"'{item.source}' of the source model, {item.differs}"
+
+
+class _Emitter:
+    """Turns one graph into a pymil program."""
+
+    def __init__(self, options: CoreMLOptions) -> None:
+        from coremltools.converters.mil import Builder
+
+        self.builder = Builder
+        self.options = options
+        self.target = deployment_target(options.minimum_deployment_target)
+        self.half = options.precision == "fp16"
+        self.names = Names()
+        self.operators: Counter[str] = Counter()
+        self.inputs: list[Port] = []
+        self.outputs: list[Port] = []
+        self.vars: dict[Value, Any] = {}
+        self.constants: dict[tuple[Value, str], Any] = {}
+        self.casts: dict[tuple[Any, str], Any] = {}
+        self.symbols: dict[str, Any] = {}
+        self.given: set[Any] = set()
+
+    # -- the whole -----------------------------------------------------------------------------------------------------
+
+    def program(self, model: Model) -> Any:
+        """A coremltools Program with the function `main`."""
+        import coremltools
+        from coremltools.converters.mil.mil import Function, Program
+
+        graph = model.graph
+        self.inputs = [
+            port(value, self.names.unique(value.name or "input"), self.target) for value in graph.inputs
+        ]
+        self.outputs = [
+            port(value, self.names.unique(value.name or "output"), self.target) for value in graph.outputs
+        ]
+        placeholders = {
+            item.name: self._placeholder(item, value)
+            for item, value in zip(self.inputs, graph.inputs, strict=True)
+        }
+        with Function(placeholders, opset_version=getattr(coremltools.target, self.target)) as function:
+            for item, value in zip(self.inputs, graph.inputs, strict=True):
+                self.vars[value] = self._received(item, function.inputs[item.name])
+            self._nodes(graph)
+            function.set_outputs(
+                [
+                    self._given(item, self._operand(value))
+                    for item, value in zip(self.outputs, graph.outputs, strict=True)
+                ]
+            )
+        program = Program()
+        program.add_function("main", function)
+        program.default_function_name = "main"
+        return program
+
+    def _placeholder(self, item: Port, value: Value) -> Any:
+        dims = value.shape.dims if value.shape is not None else ()
+        shape = [dim if isinstance(dim, int) else self._symbol(str(dim.value)) for dim in dims]
+        return self.builder.placeholder(
+            shape=[1] if item.scalar else shape, dtype=_builtin(MIL_NAMES[item.stored])
+        )
+
+    def _symbol(self, name: str) -> Any:
+        from coremltools.converters.mil.mil import get_new_symbol
+
+        if name not in self.symbols:
+            self.symbols[name] = get_new_symbol(name)
+        return self.symbols[name]
+
+    def _received(self, item: Port, var: Any) -> Any:
+        """The placeholder as the graph's value: as scalar, as bool, in the precision of the program."""
+        if item.scalar:
+            var = self._op("squeeze", item.name, x=var, axes=[0])
+        if item.dtype == DataType.BOOL:
+            return self._op("cast", item.name, x=var, dtype="bool")
+        wanted = "fp16" if self.half and item.dtype in _FLOATS else MIL_NAMES[_carrier(item.dtype)]
+        return self._as(var, wanted, item.name)
+
+    def _given(self, item: Port, var: Any) -> Any:
+        """A graph output in the type and under the name that it has in the file."""
+        if item.scalar:
+            var = self._op("expand_dims", item.source, x=var, axes=[0])
+        if _dtype_name(var) != MIL_NAMES[item.stored]:
+            var = self._op("cast", item.source, x=var, dtype=MIL_NAMES[item.stored])
+        if var.op is None or var.op.op_type == "const" or var in self.given:
+            var = self.builder.identity(x=var, name=item.name)
+        var.name = item.name
+        self.given.add(var)
+        return var
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def _nodes(self, graph: Graph) -> None:
+        for node in graph:
+            if node.domain != DOMAIN:
+                raise InternalError(f"{node.domain}.{node.op_type} '{node.name}' is no op of the mil dialect")
+            if node.op_type == CARRY:
+                self.vars[node.outputs[0]] = self._operand(_only(node))
+            elif node.op_type == "cast":
+                self._cast(node)
+            elif node.op_type in ("cond", "while_loop"):
+                self._control_flow(node)
+            else:
+                self._node(node)
+
+    def _cast(self, node: Node) -> None:
+        """A cast to the type that the value has already is none: int64 and int32 are one, and so are floats in half precision."""
+        source = self._operand(_only(node))
+        wanted = node.attributes["dtype"].as_string()
+        if self.half and wanted in ("fp32", "fp16") and KEEP_FLOAT32 not in node.meta:
+            wanted = "fp16"
+        self.vars[node.outputs[0]] = self._as(source, wanted, node.outputs[0].name or node.name or "cast")
+
+    def _node(self, node: Node) -> None:
+        entry = target_op(node.op_type)
+        floating = self._precision(node)
+        arguments: dict[str, Any] = {}
+        for index, value in enumerate(node.inputs):
+            if value is None:
+                continue
+            slot = entry.slot(index)
+            var = self._operand(value, floating if index in entry.data_of(len(node.inputs)) else "")
+            if entry.variadic and index >= len(entry.operands) - 1:
+                arguments.setdefault(slot, []).append(var)
+            else:
+                arguments[slot] = var
+        for name, attribute in node.attributes.items():
+            arguments[name] = self._parameter(node, name, attribute.value, floating)
+        result = self._op(node.op_type, node.outputs[0].name or node.op_type, **arguments)
+        results = result if isinstance(result, list | tuple) else [result]
+        self.vars.update(zip(node.outputs, results, strict=True))
+
+    def _control_flow(self, node: Node) -> None:
+        """cond and while_loop, whose blocks read outer values as their graphs do."""
+        operands = [self._operand(value) for value in node.inputs if value is not None]
+        if node.op_type == "cond":
+            branches = {
+                argument: self._branch(node.attributes[name].as_graph(), node)
+                for argument, name in (("_true_fn", "then_branch"), ("_false_fn", "else_branch"))
+            }
+            result = self._op("cond", node.name or "cond", pred=operands[0], **branches)
+        else:
+            states = [
+                self._as(var, self._boundary(value), value.name or "state")
+                for var, value in zip(operands, node.outputs, strict=True)
+            ]
+            loop = {
+                f"_{name}": self._branch(node.attributes[name].as_graph(), node if name == "body" else None)
+                for name in ("cond", "body")
+            }
+            result = self._op("while_loop", node.name or "loop", loop_vars=tuple(states), **loop)
+        results = result if isinstance(result, list | tuple) else [result]
+        self.vars.update(zip(node.outputs, results, strict=True))
+
+    def _branch(self, graph: Graph, node: Node | None) -> Callable[..., Any]:
+        """A function that emits `graph` into the block that coremltools has open; its results fit the outputs of `node`."""
+
+        def emit(*inputs: Any) -> Any:
+            outer = self.constants, self.casts  # what is made inside a block is not seen outside of it
+            self.constants, self.casts = dict(self.constants), dict(self.casts)
+            self.vars.update(zip(graph.inputs, inputs, strict=True))
+            self._nodes(graph)
+            results = []
+            for index, value in enumerate(graph.outputs):
+                var = self._operand(value)
+                if node is not None:
+                    var = self._as(var, self._boundary(node.outputs[index]), value.name or "result")
+                if var.op is None or var.op.op_type == "const" or var in results:
+                    var = self._op("identity", value.name or "result", x=var)
+                results.append(var)
+            self.constants, self.casts = outer
+            return results[0] if len(results) == 1 else tuple(results)
+
+        return emit
+
+    def _boundary(self, value: Value) -> str:
+        """The type in which a value enters or leaves a block."""
+        if value.dtype in _FLOATS:
+            return "fp16" if self.half else MIL_NAMES[value.dtype]
+        return MIL_NAMES[_carrier(value.dtype)]
+
+    def _precision(self, node: Node) -> str:
+        """The float type that `node` is computed in, "" where its operands have another type."""
+        entry = target_op(node.op_type)
+        first = next((i for i in entry.data_of(len(node.inputs)) if node.inputs[i] is not None), None)
+        value = node.inputs[first] if first is not None else None
+        if value is None or value.dtype not in _FLOATS:
+            return ""
+        if not self.half:
+            return MIL_NAMES[value.dtype]
+        accepted = accepted_types(node.op_type, entry.slot(first or 0), self.target)
+        wide = KEEP_FLOAT32 in node.meta or (accepted is not None and DataType.FLOAT16 not in accepted)
+        return "fp32" if wide else "fp16"
+
+    def _operand(self, value: Value, floating: str = "") -> Any:
+        """The variable of `value`; floats as `floating`, where that is given."""
+        if is_constant(value):
+            default = "fp16" if self.half else MIL_NAMES[_carrier(value.dtype or DataType.FLOAT)]
+            is_float = value.dtype in _FLOATS
+            return self._constant(
+                value, (floating or default) if is_float else MIL_NAMES[_carrier(value.dtype)]
+            )
+        var = self.vars[value]
+        return self._as(var, floating, value.name or "value") if floating else var
+
+    def _constant(self, value: Value, dtype: str) -> Any:
+        known = self.constants.get((value, dtype))
+        if known is None:
+            array = constant_array(value)
+            assert array is not None
+            wanted = _NUMPY[dtype]
+            content = array if array.dtype == wanted else _converted(array, wanted)
+            scalar = content[()] if content.ndim == 0 else content
+            known = self.builder.const(val=scalar, name=self.names.unique(value.name or "const"))
+            self.constants[value, dtype] = known
+        return known
+
+    def _as(self, var: Any, dtype: str, name: str) -> Any:
+        """`var` cast to a MIL type; itself where it is that, and one cast for all who want it."""
+        if _dtype_name(var) == dtype:
+            return var
+        known = self.casts.get((var, dtype))
+        if known is None:
+            known = self.casts[var, dtype] = self._op("cast", f"{name}_{dtype}", x=var, dtype=dtype)
+        return known
+
+    def _op(self, op_type: str, name: str, **arguments: Any) -> Any:
+        self.operators[op_type] += 1
+        try:
+            return getattr(self.builder, op_type)(name=self.names.unique(name), **arguments)
+        except Exception as error:  # coremltools raises many types for arguments that are not legal
+            raise InternalError(f"Core ML's {op_type} '{name}' can't be built: {error}") from error
+
+    def _parameter(self, node: Node, name: str, value: Any, floating: str) -> Any:
+        """An attribute in the type that the op wants: IR attributes know no bool, and floats are of the op's precision."""
+        found = op_class(node.op_type, self.target)
+        accepted = accepted_types(node.op_type, name, self.target)
+        if found is None or name not in found.input_spec.input_types:
+            raise InternalError(f"Core ML's {node.op_type} has no parameter '{name}' ({node.name})")
+        if accepted is None or isinstance(value, str):
+            return value
+        if accepted == {DataType.BOOL}:
+            return [bool(item) for item in value] if isinstance(value, Sequence) else bool(value)
+        if isinstance(value, float):
+            half = floating == "fp16" and DataType.FLOAT16 in accepted
+            return np.float16(value) if half else np.float32(value)
+        if isinstance(value, Sequence):
+            return [int(item) for item in value]
+        return np.int32(value)
+
+
+_NUMPY = {"bool": np.bool_, "fp16": np.float16, "fp32": np.float32, "int32": np.int32}
+
+
+def _converted(array: Array, wanted: Any) -> Array:
+    with np.errstate(over="ignore"):  # beyond float16's range: infinity, as a cast would give
+        return array.astype(wanted)
+
+
+def _carrier(dtype: DataType | None) -> DataType:
+    found = dtype or DataType.FLOAT
+    return CARRIERS.get(found, found)
+
+
+def _builtin(name: str) -> Any:
+    from coremltools.converters.mil.mil import types
+
+    return types.string_to_builtin(name)
+
+
+def _dtype_name(var: Any) -> str:
+    from coremltools.converters.mil.mil import types
+
+    return str(types.builtin_to_string(var.dtype))
+
+
+def _only(node: Node) -> Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value

@@ -1,0 +1,107 @@
+"""The Core ML target: an ML Program through coremltools, run by decoding the saved file, and by Core ML itself on a Mac."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphrewrite.errors import MissingExtra
+from graphrewrite.ir import Array, Model
+from graphrewrite.numeric.check import Runner
+from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
+from graphrewrite.targets.base import Target, Written
+from graphrewrite.targets.coreml.options import CoreMLOptions
+
+if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.evaluate import Evaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class CoreMLTarget(CoreMLOptions, Target):
+    """See `graphrewrite.targets.base.Target`; the options are those of `CoreMLOptions`."""
+
+    name = "coreml"
+    suffix = ".mlpackage"
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """float16's where the file computes in it."""
+        return FP16 if self.precision == "fp16" else FP32
+
+    def require(self) -> None:
+        """Raise MissingExtra where coremltools is not installed."""
+        if importlib.util.find_spec("coremltools") is None:
+            raise MissingExtra("coreml", "coremltools")
+
+    def write(self, model: Model, path: Path) -> Written:
+        """Write the package."""
+        from graphrewrite.targets.coreml.emit import write
+
+        report = write(model, path, self)
+        details: dict[str, Any] = {
+            "operators": dict(sorted(report.operators.items())),
+            "operator_count": sum(report.operators.values()),
+            "weight_bytes": report.weight_bytes,
+            "minimum_deployment_target": self.minimum_deployment_target,
+            "precision": self.precision,
+        }
+        changed = {item.source: item.differs for item in [*report.inputs, *report.outputs] if item.differs}
+        if changed:
+            details["features"] = changed
+        return Written(path, report.size, details)
+
+    def runners(self, path: Path) -> Mapping[str, Runner]:
+        """Core ML itself on a Mac, and everywhere the evaluator of the saved file."""
+        found: dict[str, Runner] = {}
+        if sys.platform == "darwin":
+            found["predict"] = Predict(path)
+        found["coreml-evaluator"] = Evaluated(path)
+        return found
+
+    def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
+        """Which runner did the check."""
+        return {"checked_by": list(runners)}
+
+
+class Evaluated:
+    """A Runner that decodes the saved package once and runs what it says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.evaluator: Evaluator | None = None
+
+    def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Outputs by the source's names."""
+        from graphrewrite.targets.coreml.evaluate import Evaluator
+
+        if self.evaluator is None:
+            self.evaluator = Evaluator(self.path)
+        return self.evaluator(sample)
+
+
+class Predict:
+    """A Runner in Core ML, on macOS."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Outputs by the source's names."""
+        import coremltools
+
+        from graphrewrite.targets.coreml.ports import from_metadata
+
+        model = coremltools.models.MLModel(str(self.path))
+        ports = from_metadata(model.user_defined_metadata)
+        if ports is None:
+            return dict(model.predict(dict(sample)))
+        inputs, outputs = ports
+        found = model.predict({item.name: item.to_file(sample[item.source]) for item in inputs})
+        return {item.source: item.from_file(found[item.name]) for item in outputs}
+
+
+TARGET = CoreMLTarget()
