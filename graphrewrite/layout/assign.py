@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from graphrewrite.ir import Graph, Node, Value, dims, is_constant
 from graphrewrite.layout.facts import RESHAPE_COST, run_time_values, transpose_cost
@@ -17,7 +17,7 @@ from graphrewrite.layout.mincut import solve
 from graphrewrite.layout.perms import Perm, identity, inverse, is_identity, permute
 from graphrewrite.layout.problem import FORBIDDEN, PERMUTED, PLAIN, Problem, Table, submodular
 from graphrewrite.layout.regroup import in_memory
-from graphrewrite.layout.rules import Classes, Dialect, FlagRule, Order, Rule, Signature, form
+from graphrewrite.layout.rules import Classes, Dialect, FlagRule, Order, Rule, Signature, Signatures, form
 from graphrewrite.layout.tags import Forms
 
 
@@ -75,9 +75,6 @@ class Assignment:
     """
 
     forms: Forms
-    pin: Pin = Pin.WORSE
-    pinned: bool = False
-    """A view was met that needed `pin`."""
     problem: Problem = dataclasses.field(default_factory=Problem)
     reads: dict[tuple[Node, int], int] = dataclasses.field(default_factory=dict)
     writes: dict[Value, int] = dataclasses.field(default_factory=dict)
@@ -85,6 +82,17 @@ class Assignment:
     """Variables of graph outputs as the caller reads them."""
     nodes: dict[Node, Follower | View | Flagged] = dataclasses.field(default_factory=dict)
     labels: list[int] = dataclasses.field(default_factory=list)
+
+    def copy(self) -> Assignment:
+        """One that grows on its own."""
+        return Assignment(
+            self.forms,
+            self.problem.copy(),
+            dict(self.reads),
+            dict(self.writes),
+            dict(self.results),
+            dict(self.nodes),
+        )
 
     def label(self, variable: int) -> int:
         """The label of a variable (or of PLAIN, PERMUTED)."""
@@ -111,8 +119,12 @@ class Assignment:
         return self.problem.cost([0] * self.problem.variables) - self.cost()
 
 
+_Undecided = list[tuple[Node, Table]]
+"""Views with a table that no cut can hold."""
+
+
 def assign(
-    graph: Graph, dialect: Dialect, forms: Forms, boundary: Boundary = Boundary.KEEP
+    graph: Graph, signatures: Signatures, forms: Forms, boundary: Boundary = Boundary.KEEP
 ) -> Assignment | None:
     """The cheapest choice between the order that every value has and the one that `forms` proposes; None without any."""
     own = set(run_time_values(graph))
@@ -121,23 +133,33 @@ def assign(
     }
     if not forms:
         return None
-    plan = _solve(graph, dialect, Assignment(forms), boundary)
-    if not plan.pinned:
-        return plan
-    others = [_solve(graph, dialect, Assignment(forms, pin), boundary) for pin in (Pin.BEFORE, Pin.AFTER)]
-    return min([plan, *others], key=Assignment.cost)
-
-
-def _solve(graph: Graph, dialect: Dialect, plan: Assignment, boundary: Boundary) -> Assignment:
+    plan, undecided = Assignment(forms), _Undecided()
     for node in graph:
-        _place(node, dialect, plan)
+        _place(node, signatures, plan, undecided)
     _place_boundary(graph, plan, boundary)
-    for value, perm in plan.forms.items():
+    around = {value for node, _ in undecided for value in (node.inputs[0], node.outputs[0])}
+    _add_fans(plan, (value for value in forms if value not in around))
+    plans = [_pinned(plan.copy(), pin, undecided) for pin in Pin] if undecided else [plan]
+    for item in plans:
+        _add_fans(item, (value for value in forms if value in around))
+        item.labels = solve(item.problem)
+    return min(plans, key=Assignment.cost)
+
+
+def _add_fans(plan: Assignment, values: Iterable[Value]) -> None:
+    for value in values:
         readers = [plan.reads.get((use.node, use.idx), PLAIN) for use in value.uses()]
         if value.is_graph_output():
             readers.append(plan.results.get(value, PLAIN))
-        plan.problem.add_fan(plan.writes.get(value, PLAIN), readers, transpose_cost(value, perm))
-    plan.labels = solve(plan.problem)
+        cost = transpose_cost(value, plan.forms[value])
+        plan.problem.add_fan(plan.writes.get(value, PLAIN), readers, cost)
+
+
+def _pinned(plan: Assignment, pin: Pin, undecided: _Undecided) -> Assignment:
+    """`plan` with the views that need `pin`."""
+    for node, table in undecided:
+        before_stays = pin is Pin.BEFORE or (pin is Pin.WORSE and table[2] > table[1])
+        _choose(node, table, plan, before=not before_stays, after=before_stays)
     return plan
 
 
@@ -150,34 +172,30 @@ def _place_boundary(graph: Graph, plan: Assignment, boundary: Boundary) -> None:
                 table[value] = PERMUTED if boundary is Boundary.LAST else plan.problem.variable()
 
 
-def _place(node: Node, dialect: Dialect, plan: Assignment) -> None:
+def _place(node: Node, signatures: Signatures, plan: Assignment, undecided: _Undecided) -> None:
+    dialect, forms = signatures.dialect, plan.forms
     if node.domain != dialect.domain:
+        return
+    if not any(v in forms for v in node.outputs) and not any(v in forms for v in node.inputs):
         return
     perm = dialect.transpose_perm(node)
     if perm is not None:
-        _place_transpose(node, perm, plan)
+        _place_transpose(node, perm, plan, undecided)
     elif dialect.is_reshape(node):
-        _place_reshape(node, dialect, plan)
+        _place_reshape(node, dialect, plan, undecided)
     else:
-        rule = dialect.rules.get(node.op_type)
-        if isinstance(rule, Rule):
-            _place_follower(node, rule, plan)
-        elif rule is not None:
-            _place_flagged(node, rule, plan)
+        rule, signature = dialect.rules.get(node.op_type), signatures.of(node)
+        if signature is not None and isinstance(rule, Rule):
+            _place_follower(node, rule, signature, plan)
+        elif signature is not None and isinstance(rule, FlagRule):
+            _place_flagged(node, rule, signature, plan)
 
 
 # -- operators that follow their operands -------------------------------------------------------------------------------
 
 
-def _place_follower(node: Node, rule: Rule, plan: Assignment) -> None:
+def _place_follower(node: Node, rule: Rule, signature: Signature, plan: Assignment) -> None:
     forms = plan.forms
-    if not any(v in forms for v in node.outputs) and not any(
-        v in forms for v in node.inputs if v is not None
-    ):
-        return
-    signature = rule.signature(node)
-    if signature is None:
-        return
     best: tuple[int, Order] | None = None
     for order in _orders(node, signature, forms):
         if all(
@@ -241,10 +259,7 @@ def _add_follower(node: Node, follower: Follower, cost: int, plan: Assignment) -
                 plan.reads[node, index] = follower.variable
 
 
-def _place_flagged(node: Node, rule: FlagRule, plan: Assignment) -> None:
-    signature = rule.signature(node)
-    if signature is None:
-        return
+def _place_flagged(node: Node, rule: FlagRule, signature: Signature, plan: Assignment) -> None:
     flagged = Flagged(rule, {})
     for is_output, index, _ in signature.ports():
         value = node.outputs[index] if is_output else node.inputs[index]
@@ -268,7 +283,7 @@ def stored_transpose(perm: Perm, before: Perm, after: Perm) -> Perm:
     return permute(inverse(before), permute(perm, after))
 
 
-def _place_transpose(node: Node, perm: Perm, plan: Assignment) -> None:
+def _place_transpose(node: Node, perm: Perm, plan: Assignment, undecided: _Undecided) -> None:
     source, result = node.inputs[0], node.outputs[0]
     if source is None or is_constant(source):
         return
@@ -279,15 +294,13 @@ def _place_transpose(node: Node, perm: Perm, plan: Assignment) -> None:
         for before in _choices(source, plan)
         for after in _choices(result, plan)
     ]
-    _add_view(node, (costs[0], costs[1], costs[2], costs[3]), plan)
+    _add_view(node, (costs[0], costs[1], costs[2], costs[3]), plan, undecided)
 
 
-def _place_reshape(node: Node, dialect: Dialect, plan: Assignment) -> None:
+def _place_reshape(node: Node, dialect: Dialect, plan: Assignment, undecided: _Undecided) -> None:
     source, result = node.inputs[0], node.outputs[0]
-    if source is None or (source not in plan.forms and result not in plan.forms):
-        return
     groups = dialect.regrouping(node)
-    if groups is None:
+    if groups is None or source is None:
         return
     shapes = dims(source) or (), dims(result) or ()
 
@@ -299,27 +312,29 @@ def _place_reshape(node: Node, dialect: Dialect, plan: Assignment) -> None:
         return 0 if permute(shapes[0], before) == permute(shapes[1], after) else RESHAPE_COST
 
     costs = [cost(before, after) for before in _choices(source, plan) for after in _choices(result, plan)]
-    _add_view(node, (costs[0], costs[1], costs[2], costs[3]), plan)
+    _add_view(node, (costs[0], costs[1], costs[2], costs[3]), plan, undecided)
 
 
 def _choices(value: Value, plan: Assignment) -> tuple[Perm | None, Perm | None]:
     return plan.perm(value, 0), plan.forms.get(value)
 
 
-def _add_view(node: Node, table: Table, plan: Assignment) -> None:
+def _add_view(node: Node, table: Table, plan: Assignment, undecided: _Undecided) -> None:
     """Variables for the operand and the result of a view, as far as they have a choice."""
-    source, result = node.inputs[0], node.outputs[0]
-    assert source is not None
-    free_before, free_after = source in plan.forms, result in plan.forms
-    if free_before and free_after and not submodular(table):
-        plan.pinned = True  # no cut holds this table
-        before_stays = plan.pin is Pin.BEFORE or (plan.pin is Pin.WORSE and table[2] > table[1])
-        free_before, free_after = not before_stays, before_stays
-    before = plan.problem.variable() if free_before and min(table[2], table[3]) < FORBIDDEN else PLAIN
-    after = plan.problem.variable() if free_after and min(table[1], table[3]) < FORBIDDEN else PLAIN
-    plan.problem.add_pair(before, after, table)
-    if before == after == PLAIN:
+    before, after = node.inputs[0] in plan.forms, node.outputs[0] in plan.forms
+    if before and after and not submodular(table):
+        undecided.append((node, table))
+    else:
+        _choose(node, table, plan, before=before, after=after)
+
+
+def _choose(node: Node, table: Table, plan: Assignment, *, before: bool, after: bool) -> None:
+    """Give a view variables for its operand and its result where they may change."""
+    first = plan.problem.variable() if before and min(table[2], table[3]) < FORBIDDEN else PLAIN
+    second = plan.problem.variable() if after and min(table[1], table[3]) < FORBIDDEN else PLAIN
+    plan.problem.add_pair(first, second, table)
+    if first == second == PLAIN:
         return
-    plan.nodes[node] = View(before, after)
-    plan.reads[node, 0] = before
-    plan.writes[result] = after
+    plan.nodes[node] = View(first, second)
+    plan.reads[node, 0] = first
+    plan.writes[node.outputs[0]] = second

@@ -26,6 +26,10 @@ class Problem:
     pairs: list[tuple[int, int, Table]] = dataclasses.field(default_factory=list)
     fans: list[tuple[int, tuple[int, ...], int]] = dataclasses.field(default_factory=list)
 
+    def copy(self) -> Problem:
+        """One that grows on its own."""
+        return Problem(self.variables, self.constant, list(self.unary), list(self.pairs), list(self.fans))
+
     def variable(self) -> int:
         """A new variable."""
         self.variables += 1

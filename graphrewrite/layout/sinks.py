@@ -13,26 +13,26 @@ from graphrewrite.ir import Graph, Node, Value, is_constant
 from graphrewrite.layout.facts import neighbours
 from graphrewrite.layout.perms import Perm, inverse, is_identity
 from graphrewrite.layout.regroup import Atoms, in_memory
-from graphrewrite.layout.rules import Dialect, FlagRule, Signatures, form
+from graphrewrite.layout.rules import FlagRule, Signatures, form
 from graphrewrite.layout.tags import Forms
 
 _RANKS = range(2, 7)
 
 
-def push_forms(graph: Graph, dialect: Dialect) -> Forms:
+def push_forms(graph: Graph, signatures: Signatures) -> Forms:
     """The result of each TRANSPOSE stored like its operand, and what follows from that."""
-    return _spread(graph, dialect, push=True)
+    return _spread(graph, signatures, push=True)
 
 
-def pull_forms(graph: Graph, dialect: Dialect) -> Forms:
+def pull_forms(graph: Graph, signatures: Signatures) -> Forms:
     """The operand of each TRANSPOSE stored like its result, and what follows from that."""
-    return _spread(graph, dialect, push=False)
+    return _spread(graph, signatures, push=False)
 
 
-def _spread(graph: Graph, dialect: Dialect, *, push: bool) -> Forms:
+def _spread(graph: Graph, signatures: Signatures, *, push: bool) -> Forms:
     forms: dict[Value, Perm] = {}
     proposals: dict[Value, Perm] = {}
-    signatures = Signatures(dialect)
+    dialect = signatures.dialect
     for node in graph:
         perm = dialect.transpose_perm(node)
         source = node.inputs[0] if perm is not None else None

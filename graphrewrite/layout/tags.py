@@ -14,7 +14,7 @@ from graphrewrite.ir import Graph, Node, Value, is_constant, rank
 from graphrewrite.layout.facts import neighbours
 from graphrewrite.layout.perms import Perm, is_identity, permute
 from graphrewrite.layout.regroup import Regroup
-from graphrewrite.layout.rules import Dialect, Signatures
+from graphrewrite.layout.rules import Signatures
 
 N, S, C = 0, 1, 2
 Tags = tuple[int, ...]
@@ -26,26 +26,25 @@ Forms = dict[Value, Perm]
 _RANKS = range(3, 7)
 
 
-def channels_last_forms(graph: Graph, dialect: Dialect) -> Forms:
+def channels_last_forms(graph: Graph, signatures: Signatures) -> Forms:
     """The channels-last order of every value of `graph` for which it is not the order it has."""
     forms = {}
-    for value, tags in value_tags(graph, dialect).items():
+    for value, tags in value_tags(graph, signatures).items():
         perm = tuple(sorted(range(len(tags)), key=tags.__getitem__))
         if len(tags) in _RANKS and not is_identity(perm):
             forms[value] = perm
     return forms
 
 
-def value_tags(graph: Graph, dialect: Dialect) -> dict[Value, Tags]:
+def value_tags(graph: Graph, signatures: Signatures) -> dict[Value, Tags]:
     """Tags of every value that the operators which want channels last reach.
 
     Breadth first and a whole level at a time, the smallest of several proposals winning, so that the result does not
     depend on the order of nodes.
     """
     tags: dict[Value, Tags] = {}
-    signatures = Signatures(dialect)
     for node in graph:
-        for value in dialect.channels_last(node):
+        for value in signatures.dialect.channels_last(node):
             size = rank(value)
             if size is not None and size >= 3 and not is_constant(value):
                 tags[value] = (N, *[S] * (size - 2), C)

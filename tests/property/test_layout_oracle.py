@@ -17,7 +17,7 @@ from graphrewrite.ir import DataType, Value, dims, is_constant, layout, rank, ve
 from graphrewrite.layout.assign import Boundary, assign
 from graphrewrite.layout.materialise import materialise
 from graphrewrite.layout.perms import Perm, is_identity
-from graphrewrite.layout.rules import FlagRule, Rule, form
+from graphrewrite.layout.rules import FlagRule, Rule, Signatures, form
 from graphrewrite.layout.tags import Forms
 from graphrewrite.layout.verify import expectations, verify_layout
 from graphrewrite.rewrite import Rewriter
@@ -389,7 +389,7 @@ def test_rule(name: str) -> None:
     expected = run(model, feeds)
     logical = {value: dims(value) for value in forms}
     by_name = {value.name or "": perm for value, perm in forms.items()}
-    plan = assign(model.graph, TFLiteLayout(), forms, Boundary.LAST)
+    plan = assign(model.graph, Signatures(TFLiteLayout()), forms, Boundary.LAST)
     assert plan is not None
     before = {value.name: plan.forms.get(value) for value in model.graph.outputs}
     asked = expectations(model.graph, plan)

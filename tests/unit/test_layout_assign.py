@@ -14,6 +14,7 @@ from graphrewrite.ir import DataType, Value, layout, verify
 from graphrewrite.layout import transposes_left
 from graphrewrite.layout.assign import assign
 from graphrewrite.layout.materialise import materialise
+from graphrewrite.layout.rules import Signatures
 from graphrewrite.layout.tags import channels_last_forms
 from graphrewrite.layout.verify import expectations, verify_layout
 from graphrewrite.pipeline.discovery import known_passes
@@ -222,7 +223,8 @@ def test_the_choice_is_the_best_of_all(block: int) -> None:
     tried = 0
     for seed in range(100 * block, 100 * (block + 1)):
         s = random_network(seed)
-        plan = assign(s.model.graph, TFLiteLayout(), channels_last_forms(s.model.graph, TFLiteLayout()))
+        signatures = Signatures(TFLiteLayout())
+        plan = assign(s.model.graph, signatures, channels_last_forms(s.model.graph, signatures))
         if plan is None or plan.problem.variables > 12:
             continue
         tried += 1
@@ -252,7 +254,8 @@ def test_labels_do_not_depend_on_the_order_of_nodes(seed: int) -> None:
         s = random_network(seed)
         if order:
             shuffled(s, order)
-        plan = assign(s.model.graph, TFLiteLayout(), channels_last_forms(s.model.graph, TFLiteLayout()))
+        signatures = Signatures(TFLiteLayout())
+        plan = assign(s.model.graph, signatures, channels_last_forms(s.model.graph, signatures))
         found.append({} if plan is None else {v.name: plan.written(v) for v in plan.forms})
     assert found.count(found[0]) == 4
 
@@ -286,7 +289,8 @@ def test_a_value_in_the_wrong_order_is_an_internal_error() -> None:
     x = s.op("RELU", s.conv(s.input("x", [1, 3, 8, 8]), 4))
     s.output(s.op("MEAN", s.conv(x, 4), s.t.i32([2, 3]), keep_dims=0))
     graph = s.model.graph
-    plan = assign(graph, TFLiteLayout(), channels_last_forms(graph, TFLiteLayout()))
+    signatures = Signatures(TFLiteLayout())
+    plan = assign(graph, signatures, channels_last_forms(graph, signatures))
     assert plan is not None
     asked = expectations(graph, plan)
     with pytest.raises(InternalError, match="is stored as"):
