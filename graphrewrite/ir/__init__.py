@@ -28,11 +28,12 @@ from graphrewrite.ir.facets import (
     set_origin,
     source_name,
 )
-from graphrewrite.ir.infer import ShapeConflict, infer_graph, infer_node, refine, schema, type_proto
+from graphrewrite.ir.infer import ShapeConflict, infer_graph, infer_node, refine, schema
 from graphrewrite.ir.io import Source, load, save, to_runnable_proto
 from graphrewrite.ir.meaning import OPSET, Body, BodyBuilder, has_meaning, meaning_of, register_meaning
 from graphrewrite.ir.printer import graph_lines, node_line, operand, value_type
 from graphrewrite.ir.shapes import Dim, Dims, dims, rank, shape_data, static_dims
+from graphrewrite.ir.type_protos import type_proto
 from graphrewrite.ir.uses import is_used, sole_reader, use_count
 from graphrewrite.ir.verifier import fingerprint, verify
 from graphrewrite.ir.walk import all_graphs, all_nodes, bodies

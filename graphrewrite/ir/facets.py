@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,18 @@ class Quant:
     axis: int = 0
 
 
+def recorded(item: onnx_ir.Node | onnx_ir.Value, key: str) -> Any:
+    """What is noted of `item` under `key`, None where nothing is.
+
+    `item.meta` makes a store at the first look, and most values never need one.
+    """
+    store = item._metadata
+    return None if store is None else store.data.get(key)
+
+
 def origin(node: onnx_ir.Node) -> tuple[str, ...]:
     """Source names of the nodes that `node` came from, in the order first seen."""
-    known: tuple[str, ...] | None = node.meta.get(ORIGIN)
+    known: tuple[str, ...] | None = recorded(node, ORIGIN)
     return known if known is not None else (node.name or node.op_type,)
 
 
@@ -49,17 +59,19 @@ def set_origin(node: onnx_ir.Node, names: Iterable[str]) -> None:
 
 def layout(value: onnx_ir.Value) -> Layout | None:
     """The layout facet of a value, None where it lies as in the source."""
-    return value.meta.get(LAYOUT)
+    found: Layout | None = recorded(value, LAYOUT)
+    return found
 
 
 def set_layout(value: onnx_ir.Value, facet: Layout | None) -> None:
     """Record how `value` lies in memory."""
-    if facet is None:
-        value.meta.pop(LAYOUT, None)
-    else:
+    if facet is not None:
         value.meta[LAYOUT] = facet
+    elif recorded(value, LAYOUT) is not None:
+        del value.meta[LAYOUT]
 
 
 def quant(value: onnx_ir.Value) -> Quant | None:
     """The quantisation facet of a value."""
-    return value.meta.get(QUANT)
+    found: Quant | None = recorded(value, QUANT)
+    return found

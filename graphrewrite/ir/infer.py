@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx
 import onnx.checker
@@ -20,9 +20,11 @@ import onnx_ir.serde
 
 from graphrewrite.errors import InternalError
 from graphrewrite.ir.constants import is_constant
-from graphrewrite.ir.meaning import OPSET, control_flow_meaning, has_meaning, meaning_of
+from graphrewrite.ir.known_rules import result_type
+from graphrewrite.ir.meaning import OPSET, BodyNode, control_flow_meaning, has_meaning, meaning_of
 from graphrewrite.ir.shapes import Dim, Dims, broadcast, combine, dims, rank, resolve_reshape, shape_data
 from graphrewrite.ir.signature import inferred_from, signature
+from graphrewrite.ir.type_protos import Fact, fact_proto, proto_fact, tensor_proto, type_proto
 
 
 class ShapeConflict(InternalError):
@@ -39,39 +41,6 @@ _SCHEMAS: dict[str, Any] = {
 def schema(op_type: str) -> Any:
     """The schema of an ai.onnx op as of opset `OPSET`, None where it doesn't exist."""
     return _SCHEMAS.get(op_type)
-
-
-def type_proto(value: onnx_ir.Value) -> onnx.TypeProto | None:
-    """The TypeProto of a value, None where its type is unknown."""
-    if value.type is None:
-        return None
-    proto = onnx.TypeProto()
-    if not isinstance(value.type, onnx_ir.TensorType):
-        onnx_ir.serde.serialize_type_into(proto, value.type)
-        return proto
-    tensor = proto.tensor_type
-    tensor.elem_type = int(value.type.dtype)
-    if value.shape is not None:
-        tensor.shape.SetInParent()
-        add = tensor.shape.dim.add
-        for dim in value.shape.dims:
-            entry = add()
-            if isinstance(dim, int):
-                entry.dim_value = dim
-            elif dim.value is not None:
-                entry.dim_param = dim.value
-    return proto
-
-
-def proto_dims(proto: onnx.TypeProto) -> Dims | None:
-    """Dimensions of a tensor type, None where the rank is unknown or it is no tensor."""
-    if proto.WhichOneof("value") != "tensor_type" or not proto.tensor_type.HasField("shape"):
-        return None
-    out: list[Dim] = []
-    for dim in proto.tensor_type.shape.dim:
-        kind = dim.WhichOneof("value")
-        out.append(dim.dim_value if kind == "dim_value" else dim.dim_param if kind == "dim_param" else None)
-    return tuple(out)
 
 
 def refine(value: onnx_ir.Value, dtype: int | None, known: Dims | None) -> bool:
@@ -129,9 +98,6 @@ def infer_graph(nodes: Iterable[onnx_ir.Node]) -> None:
         infer_node(node)
 
 
-Fact: TypeAlias = "tuple[int, Dims | None] | onnx.TypeProto | None"
-"""What is inferred of one output: element type and dimensions, another kind of type, or nothing."""
-
 _MEMO: dict[Hashable, tuple[Fact, ...]] = {}
 _MEMO_LIMIT = 4096
 
@@ -188,9 +154,8 @@ def _onnx_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
         if proto is None:
             return None
         if node.op_type == "Range" and rank(value) == 1:
-            proto.tensor_type.shape.ClearField(
-                "dim"
-            )  # ONNX Runtime, and with it exporters, take [1] for a scalar
+            # ONNX Runtime, and with it exporters, take [1] for a scalar
+            proto = tensor_proto(proto.tensor_type.elem_type, ())
         types[value.name] = proto
         array = inferred_from(node, value) if is_constant(value) else None
         if array is not None and node.op_type == "Range":
@@ -198,7 +163,7 @@ def _onnx_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
         if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
             data[value.name] = onnx.numpy_helper.from_array(array, value.name)
     found = _call(schema(node.op_type), _node_proto(node), types, data)
-    return tuple(_fact(found.get(value.name or "")) for value in node.outputs)
+    return tuple(proto_fact(found.get(value.name or "")) for value in node.outputs)
 
 
 def _node_proto(node: onnx_ir.Node) -> onnx.NodeProto:
@@ -213,11 +178,7 @@ def _node_proto(node: onnx_ir.Node) -> onnx.NodeProto:
     return proto
 
 
-def _fact(proto: onnx.TypeProto | None) -> Fact:
-    kind = None if proto is None else proto.WhichOneof("value")
-    if proto is None or kind is None:
-        return None
-    return (proto.tensor_type.elem_type, proto_dims(proto)) if kind == "tensor_type" else proto
+_OPSETS = [onnx.helper.make_opsetid("", OPSET)]
 
 
 def _call(
@@ -228,7 +189,7 @@ def _call(
 ) -> Mapping[str, onnx.TypeProto]:
     try:
         result: Mapping[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
-            definition, proto, types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
+            definition, proto, types, data, opset_imports=_OPSETS
         )
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         text = str(error).strip().splitlines()[-1] if str(error).strip() else "shape inference failed"
@@ -249,23 +210,37 @@ def _infer_body(node: onnx_ir.Node) -> bool:
 def _body_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
     """What the ONNX body of a target op says of each output; None where an operand's type is unknown."""
     body = meaning_of(node)
-    types: dict[str, onnx.TypeProto] = {}
+    facts: dict[str, Fact] = {}
     data: dict[str, onnx.TensorProto] = {}
     for name, value in zip(body.inputs, node.inputs, strict=True):
         if value is not None and name:
             proto = type_proto(value)
             if proto is None:
                 return None
-            types[name] = proto
+            facts[name] = (
+                (int(value.type.dtype), dims(value)) if isinstance(value.type, onnx_ir.TensorType) else proto
+            )
     for inner in body.nodes:
-        if any(name and name not in types for name in inner.input):
+        if any(name and facts.get(name) is None for name in inner.inputs):
             continue
-        known = {name: types[name] for name in inner.input if name}
-        content = {name: data[name] for name in inner.input if name in data}
-        types.update(_call(schema(inner.op_type), inner, known, content))
+        _infer_inner(inner, facts, data)
         if inner.op_type == "Constant":
-            data[inner.output[0]] = next(a.t for a in inner.attribute if a.name == "value")
-    return tuple(_fact(types.get(name)) for name in body.outputs)
+            data[inner.outputs[0]] = inner.attributes["value"]
+    return tuple(facts.get(name) for name in body.outputs)
+
+
+def _infer_inner(inner: BodyNode, facts: dict[str, Fact], data: dict[str, onnx.TensorProto]) -> None:
+    """Add what is inferred of the outputs of `inner` to `facts`."""
+    operands = [fact for name in inner.inputs if isinstance(fact := facts.get(name), tuple)]
+    if len(operands) == len(inner.inputs) and len(inner.outputs) == 1:
+        result = result_type(inner.op_type, operands, inner.attributes, [data.get(n) for n in inner.inputs])
+        if result is not None:
+            facts[inner.outputs[0]] = result
+            return
+    types = {name: fact_proto(facts[name]) for name in inner.inputs if name}
+    content = {name: data[name] for name in inner.inputs if name in data}
+    found = _call(schema(inner.op_type), inner.proto(), types, content)
+    facts.update((name, proto_fact(proto)) for name, proto in found.items())
 
 
 def _partial_reshape(node: onnx_ir.Node) -> Dims | None:

@@ -317,6 +317,6 @@ def _function(node: onnx_ir.Node, body: Body) -> onnx.FunctionProto:
         node.op_type,
         parameters,
         list(body.outputs),
-        list(body.nodes),
+        [inner.proto() for inner in body.nodes],
         [onnx.helper.make_opsetid("", OPSET)],
     )

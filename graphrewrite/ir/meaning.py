@@ -8,7 +8,7 @@ kept in step while passes rewrite the graph. In a saved model each distinct body
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,27 @@ OPSET = 26
 """The ai.onnx operator set that every model is normalised to, and that bodies are written in."""
 
 
+@dataclasses.dataclass
+class BodyNode:
+    """One ONNX op of a body; a proto of it is made only where one is asked for."""
+
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def proto(self) -> onnx.NodeProto:
+        """The node as ONNX writes it."""
+        return onnx.helper.make_node(self.op_type, self.inputs, self.outputs, **self.attributes)
+
+
 @dataclasses.dataclass(frozen=True)
 class Body:
     """An ONNX function body: `nodes` compute `outputs` from `inputs` (names; "" for an absent optional input)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    nodes: tuple[onnx.NodeProto, ...]
+    nodes: tuple[BodyNode, ...]
 
 
 class BodyBuilder:
@@ -39,7 +53,7 @@ class BodyBuilder:
     def __init__(self, node: onnx_ir.Node) -> None:
         self.node = node
         self.inputs = tuple("" if value is None else f"i{index}" for index, value in enumerate(node.inputs))
-        self.nodes: list[onnx.NodeProto] = []
+        self.nodes: list[BodyNode] = []
 
     def op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
@@ -47,10 +61,10 @@ class BodyBuilder:
 
     def ops(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
         """Append a node with several outputs and return their names."""
-        names = [f"t{len(self.nodes)}_{index}" for index in range(outputs)]
+        names = tuple([f"t{len(self.nodes)}_{index}" for index in range(outputs)])
         present = {key: item for key, item in attributes.items() if item is not None}
-        self.nodes.append(onnx.helper.make_node(op_type, list(inputs), names, **present))
-        return names
+        self.nodes.append(BodyNode(op_type, inputs, names, present))
+        return list(names)
 
     def const(self, content: Any, dtype: Any = np.int64) -> str:
         """A constant inside the body."""

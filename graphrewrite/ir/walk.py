@@ -12,8 +12,6 @@ _GRAPH, _GRAPHS = onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS
 def bodies(node: onnx_ir.Node) -> list[onnx_ir.Graph]:
     """The graphs in the attributes of `node`, in order."""
     found: list[onnx_ir.Graph] = []
-    if not node.attributes.data:
-        return found
     for attribute in node.attributes.data.values():
         kind = attribute.type
         if kind is _GRAPH and not attribute.is_ref():
@@ -34,6 +32,7 @@ def all_graphs(graph: onnx_ir.Graph) -> Iterator[onnx_ir.Graph]:
 def all_nodes(graph: onnx_ir.Graph) -> Iterator[onnx_ir.Node]:
     """Every node, those of subgraphs before the node that holds them."""
     for node in graph:
-        for body in bodies(node):
-            yield from all_nodes(body)
+        if node.attributes.data:
+            for body in bodies(node):
+                yield from all_nodes(body)
         yield node

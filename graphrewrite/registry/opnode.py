@@ -141,7 +141,7 @@ class OpNode:
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute: as given, else the schema's default, else `default`. Lists come as lists, strings as str."""
-        found = self.node.attributes.get(name)
+        found = self.node.attributes.data.get(name)
         if found is not None:
             return list(found.value) if isinstance(found.value, tuple) else found.value
         definition = schema(self.op_type)

@@ -217,7 +217,7 @@ def _all(
 
 
 def _attribute_matches(node: Node, name: str, wanted: Any) -> bool:
-    attribute = node.attributes.get(name)
+    attribute = node.attributes.data.get(name)
     found = attribute.value if attribute is not None else None
     if callable(wanted):
         return bool(wanted(found))

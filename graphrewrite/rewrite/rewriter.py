@@ -42,7 +42,7 @@ from graphrewrite.ir import (
 )
 from graphrewrite.ir.constants import held, is_tensor
 from graphrewrite.ir.edges import release_operands, replace_uses, set_operand
-from graphrewrite.ir.facets import QUANT
+from graphrewrite.ir.facets import QUANT, recorded
 from graphrewrite.ir.infer import ShapeConflict, refine
 from graphrewrite.ir.shapes import computes_shapes, dims
 from graphrewrite.rewrite.census import Census
@@ -244,7 +244,7 @@ class Rewriter:
         learned = self._merge_types(old, new)
         if old.is_graph_output():
             new = self._fit_output(old, new)
-        elif new.meta.get(GENERATED) and not old.meta.get(GENERATED) and not is_constant(new):
+        elif recorded(new, GENERATED) and not recorded(old, GENERATED) and not is_constant(new):
             self._take_name(old, new)
         users = [use.node for use in old.uses()]
         became_constant = is_constant(new)
@@ -270,7 +270,8 @@ class Rewriter:
         name = old.name or ""
         old.name = self.unique_name(f"{name}/replaced")
         new.name = name
-        new.meta.pop(GENERATED, None)
+        if recorded(new, GENERATED):
+            del new.meta[GENERATED]
         set_layout(new, layout(old))  # it is told against the source's value of that name
 
     def _fit_output(self, old: Value, new: Value) -> Value:
