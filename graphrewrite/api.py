@@ -217,7 +217,7 @@ def _convert(
         try:
             if not stopped and not alone:
                 own.progress(f"rewriting with {len(passes) - shared} passes of its own")
-            if stopped or not own.rewrite(passes[shared:], watchers):
+            if stopped or not own.rewrite_for(target, passes[shared:], watchers):
                 outcomes.append(Outcome(target, Result(None, own.report(target), own.records, own.model)))
                 continue
             found = own.finish(target, path)

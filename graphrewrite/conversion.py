@@ -15,6 +15,7 @@ from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
+from graphrewrite.numeric.ranges import HalfReport, examine
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
 from graphrewrite.report.repro import leave_repro
@@ -48,6 +49,7 @@ class Conversion:
     settings: Settings
     progress: Progress
     records: list[PassRecord] = dataclasses.field(default_factory=list)
+    half: HalfReport | None = None
     applied: int = 0
     """Rewrites of optional passes so far, which `rewrite_limit` bounds."""
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"passes": 0.0})
@@ -66,6 +68,18 @@ class Conversion:
                 self.original.draw(self.model, self.settings.samples, self.settings.seed)
         guard = Guard(self.original) if self.settings.numeric_each else None
         return not tail or self._run(tail, instruments, guard)
+
+    def rewrite_for(self, target: Target, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
+        """Run the passes of `target` alone; where it uses float16, with a look at what does not fit before the last stage."""
+        store = [item for item in passes if item.stage >= Stage.STORE]
+        if not self.rewrite(passes[: len(passes) - len(store)], instruments):
+            return False
+        if target.half and self.settings.check:
+            self.progress("looking for what float16 can't hold")
+            started = time.perf_counter()
+            self.half = examine(self.model, self.original)
+            self.seconds["ranges"] = time.perf_counter() - started
+        return self.rewrite(store, instruments)
 
     def _run(self, passes: Sequence[Pass], instruments: Sequence[Instrument], guard: Guard | None) -> bool:
         limit = self.settings.rewrite_limit
@@ -160,7 +174,15 @@ class Conversion:
         source = self.original.source
         label = os.fspath(source) if isinstance(source, str | os.PathLike) else "<memory>"
         return report(
-            target, self.model, self.records, written, verdict, unchecked, self.seconds, source=label
+            target,
+            self.model,
+            self.records,
+            written,
+            verdict,
+            unchecked,
+            self.seconds,
+            source=label,
+            half=self.half,
         )
 
 

@@ -21,6 +21,8 @@ from graphrewrite.ir.evaluate import evaluate, is_pure
 from graphrewrite.ir.facets import (
     Layout,
     Quant,
+    keep_float,
+    keeps_float,
     layout,
     origin,
     quant,
@@ -76,6 +78,8 @@ __all__ = [
     "is_constant",
     "is_pure",
     "is_used",
+    "keep_float",
+    "keeps_float",
     "layout",
     "load",
     "meaning_of",

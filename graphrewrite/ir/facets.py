@@ -13,6 +13,7 @@ import onnx_ir
 ORIGIN = "graphrewrite.origin"
 LAYOUT = "graphrewrite.layout"
 QUANT = "quant"
+FLOAT = "graphrewrite.float"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,3 +76,13 @@ def quant(value: onnx_ir.Value) -> Quant | None:
     """The quantisation facet of a value."""
     found: Quant | None = recorded(value, QUANT)
     return found
+
+
+def keeps_float(node: onnx_ir.Node) -> bool:
+    """True for a node that must compute in float32 in a float16 program: float16 can't hold what it reads, adds up or gives."""
+    return bool(recorded(node, FLOAT))
+
+
+def keep_float(node: onnx_ir.Node) -> None:
+    """Record that `node` must compute in float32."""
+    node.meta[FLOAT] = True

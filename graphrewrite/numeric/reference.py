@@ -84,6 +84,8 @@ def create_session(proto: onnx.ModelProto, *, folder: str | None = None, threads
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    # As the nodes stand: what is reduced to a scalar right behind its node then needs no memory until the end.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)

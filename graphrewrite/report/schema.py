@@ -10,6 +10,7 @@ import onnx
 from graphrewrite import __version__
 from graphrewrite.ir import Model, Value, dims
 from graphrewrite.numeric.check import CheckReport
+from graphrewrite.numeric.ranges import HalfReport
 from graphrewrite.pipeline import PassRecord, histogram
 from graphrewrite.targets.base import Target, Written
 
@@ -26,6 +27,7 @@ def report(
     seconds: Mapping[str, float],
     *,
     source: str,
+    half: HalfReport | None = None,
 ) -> dict[str, Any]:
     """Everything that a user or a CI job may want to know of a run, JSON-serialisable."""
     return {
@@ -44,6 +46,7 @@ def report(
         "outputs": [_value(value) for value in model.graph.outputs],
         "check": verdict.to_json() if verdict is not None else None,
         "unchecked": unchecked,
+        "half": half.to_json() if half is not None else None,
         "passes": [_record(item) for item in records],
         "notes": [note for item in records for note in item.notes],
         "seconds": {key: round(value, 4) for key, value in seconds.items()},

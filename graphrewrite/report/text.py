@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _OPERATORS = 12
 """Operators listed before the rest are summed up."""
+_HAZARDS = 10
+"""Values near float16's limits listed, the worst first."""
 _TRANSPOSES = 5
 """Transposes listed, the heaviest first."""
 
@@ -21,7 +23,12 @@ _TRANSPOSES = 5
 def report_lines(result: Result) -> list[str]:
     """The whole report of a run."""
     report = result.report
-    return [*_file_lines(report), *_check_lines(report), *graph_report_lines(report, result.model)]
+    return [
+        *_file_lines(report),
+        *_check_lines(report),
+        *_half_lines(report["half"]),
+        *graph_report_lines(report, result.model),
+    ]
 
 
 def graph_report_lines(report: Mapping[str, Any], model: Model) -> list[str]:
@@ -84,6 +91,28 @@ def _comparison(item: Mapping[str, Any]) -> str:
     if item["passed"]:
         return numbers
     return f"{item['problem']}{f' ({numbers})' if numbers else ''}"
+
+
+def _half_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """What float16 can't hold, the worst first."""
+    if found is None:
+        return []
+    if found["problem"]:
+        return [f"float16 ranges are unknown: {found['problem']}"]
+    hazards = found["hazards"]
+    if not hazards:
+        return ["every value and sum fits well into float16"]
+    lines = [
+        f"{len(hazards)} values or sums are near float16's limits or beyond them, and {len(found['kept'])} nodes need "
+        "float32 for it"
+    ]
+    for item in hazards[:_HAZARDS]:
+        lines.append(
+            f"  {item['op']} '{item['node']}': {item['reason']}{'' if item['kept'] else ' (told only)'}"
+        )
+    if len(hazards) > _HAZARDS:
+        lines.append(f"  and {len(hazards) - _HAZARDS} more")
+    return lines
 
 
 def _operator_lines(details: Mapping[str, Any]) -> list[str]:

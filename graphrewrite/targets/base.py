@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from graphrewrite.errors import UsageError
 from graphrewrite.ir import Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.numeric.metrics import FP32, Tolerance
+from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.pipeline.syntax import describe_options, make, option_names, split_items, split_options
 
 BUNDLED = ("tflite", "coreml")
@@ -55,9 +55,17 @@ class Target:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
+    def half(self) -> bool:
+        """Whether the model is stored or computed in float16, so that its values must fit there.
+
+        Before the passes of `Stage.STORE` run, the nodes for which they do not are marked then (`ir.keeps_float`).
+        """
+        return self.options.get("precision") == "fp16"
+
+    @property
     def tolerance(self) -> Tolerance:
-        """What float32 outputs are held to; FP16 where the target computes or stores in float16."""
-        return FP32
+        """What float32 outputs are held to."""
+        return FP16 if self.half else FP32
 
     def require(self) -> None:
         """Raise MissingExtra where the target's packages are not installed."""

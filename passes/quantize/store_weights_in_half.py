@@ -20,12 +20,10 @@ from graphrewrite.ir import (
     is_constant,
     source_name,
 )
+from graphrewrite.numeric.half import misfit
 from graphrewrite.pipeline import Label, Pass, Stage
 from graphrewrite.rewrite import Rewriter, RuleStatistics
 from graphrewrite.targets.base import check_precision
-
-_LARGEST_ERROR = 2.0**-10
-"""Of a whole tensor, relative. Rounding to float16 costs at most half of that, unless values below its normal range matter."""
 
 _NAMED = 5
 """Tensors that a note names before it counts the rest."""
@@ -76,7 +74,7 @@ class StoreWeightsInHalf(Pass):
         for value, nodes in readers.items():
             tensor = value.const_value
             assert tensor is not None
-            problem = _problem(tensor.numpy())
+            problem = misfit(tensor.numpy())
             if problem:
                 kept.append(f"'{value.name}' of '{source_name(nodes[0])}' ({problem})")
             else:
@@ -112,21 +110,3 @@ def _rounded(tensor: onnx_ir.TensorProtocol) -> LazyTensor:
         return Tensor(tensor.numpy().astype(np.float16))
 
     return LazyTensor(round_off, dtype=DataType.FLOAT16, shape=Shape(tensor.shape.numpy()))
-
-
-def _problem(array: Array) -> str:
-    """Why float16 can't hold `array`; empty where it can. Infinities are the same in both."""
-    with np.errstate(over="ignore"):
-        half = array.astype(np.float16).astype(np.float32)
-    finite = np.isfinite(array)
-    if not np.array_equal(np.isfinite(half), finite):
-        largest = float(np.abs(array[finite]).max())
-        return f"a value of {largest:.3g} is beyond float16's largest, 65504"
-    array, half = array[finite], half[finite]
-    scale = float(np.abs(array).max(initial=0.0))
-    if scale == 0.0:
-        return ""
-    wanted, found = array / scale, half / scale  # so that squares of small values do not vanish
-    if np.linalg.norm(found - wanted) > _LARGEST_ERROR * np.linalg.norm(wanted):
-        return f"with values up to {scale:.3g} it is below float16's normal range, which ends at 6.1e-05"
-    return ""

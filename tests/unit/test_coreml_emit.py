@@ -20,9 +20,9 @@ from coreml_check import check_coreml
 
 import graphrewrite
 from graphrewrite.errors import NotExpressible, UsageError
-from graphrewrite.ir import DataType, Graph, Model, Node, Shape, Tensor, TensorType, Value
+from graphrewrite.ir import DataType, Graph, Model, Node, Shape, Tensor, TensorType, Value, keep_float
 from graphrewrite.targets.base import target
-from graphrewrite.targets.coreml.emit import keep_float32, write
+from graphrewrite.targets.coreml.emit import write
 from graphrewrite.targets.coreml.evaluate import Evaluator, read_package
 from graphrewrite.targets.coreml.options import CoreMLOptions
 
@@ -155,7 +155,7 @@ def test_a_node_can_stay_in_float32(tmp_path: Path) -> None:
     model = _model([x], [y], nodes)
     for kept, finite in ((False, False), (True, True)):
         for node in nodes if kept else ():
-            keep_float32(node)
+            keep_float(node)
         path = tmp_path / f"{kept}.mlpackage"
         write(model, path, CoreMLOptions(precision="fp16"))
         assert np.isfinite(Evaluator(path)({"x": np.asarray([12], F)})["y"]).all() == finite

@@ -2,7 +2,7 @@
 
 The graph is emitted op by op; none of coremltools' own passes runs: the graph is finished, and they cost time and rename
 things. In half precision every float is float16 and is cast at the program's inputs and outputs, except where a node asks for
-float32 (`keep_float32`).
+float32 (`ir.keeps_float`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import Array, DataType, Graph, Model, Node, Value, constant_array, is_constant
+from graphrewrite.ir import (
+    Array,
+    DataType,
+    Graph,
+    Model,
+    Node,
+    Value,
+    constant_array,
+    is_constant,
+    keeps_float,
+)
 from graphrewrite.targets.coreml.availability import accepted_types, op_class
 from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, target_op
@@ -24,13 +34,7 @@ from graphrewrite.targets.coreml.options import CoreMLOptions, deployment_target
 from graphrewrite.targets.coreml.package import write_package
 from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
 
-KEEP_FLOAT32 = "graphrewrite.coreml.float32"
 _FLOATS = (DataType.FLOAT, DataType.FLOAT16)
-
-
-def keep_float32(node: Node) -> None:
-    """Have `node` computed in float32 in a file of half precision."""
-    node.meta[KEEP_FLOAT32] = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +195,7 @@ class _Emitter:
         """A cast to the type that the value has already is none: int64 and int32 are one, and so are floats in half precision."""
         source = self._operand(_only(node))
         wanted = node.attributes["dtype"].as_string()
-        if self.half and wanted in ("fp32", "fp16") and KEEP_FLOAT32 not in node.meta:
+        if self.half and wanted in ("fp32", "fp16") and not keeps_float(node):
             wanted = "fp16"
         self.vars[node.outputs[0]] = self._as(source, wanted, node.outputs[0].name or node.name or "cast")
 
@@ -273,7 +277,7 @@ class _Emitter:
         if not self.half:
             return MIL_NAMES[value.dtype]
         accepted = accepted_types(node.op_type, entry.slot(first or 0), self.target)
-        wide = KEEP_FLOAT32 in node.meta or (accepted is not None and DataType.FLOAT16 not in accepted)
+        wide = keeps_float(node) or (accepted is not None and DataType.FLOAT16 not in accepted)
         return "fp32" if wide else "fp16"
 
     def _operand(self, value: Value, floating: str = "") -> Any:

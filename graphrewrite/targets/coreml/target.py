@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from graphrewrite.errors import MissingExtra
 from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.targets.base import Target, Written
 from graphrewrite.targets.coreml.options import CoreMLOptions
 
@@ -26,11 +25,6 @@ class CoreMLTarget(CoreMLOptions, Target):
 
     name = "coreml"
     suffix = ".mlpackage"
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """float16's where the file computes in it."""
-        return FP16 if self.precision == "fp16" else FP32
 
     def require(self) -> None:
         """Raise MissingExtra where coremltools is not installed."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from graphrewrite.errors import InternalError, MissingExtra
 from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.targets.base import Target, Written, check_precision
 
 if TYPE_CHECKING:
@@ -32,11 +31,6 @@ class TFLiteTarget(Target):
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """That of the weights."""
-        return FP16 if self.precision == "fp16" else FP32
 
     def require(self) -> None:
         """Raise MissingExtra where LiteRT is not installed."""

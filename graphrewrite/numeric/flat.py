@@ -1,0 +1,107 @@
+"""A graph of any dialect as one flat ONNX graph, in which every value, those inside target operators included, can be seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import onnx
+import onnx.shape_inference
+
+from graphrewrite.ir import Model, to_runnable_proto
+
+_INSIDE = "//"
+"""Between the name of a target's node and those of the values inside its meaning."""
+
+_SMALL = 1024
+"""Bytes of constants that shape inference sees; larger ones are no shapes."""
+
+
+@dataclasses.dataclass
+class Flat:
+    """`proto` without function calls (those that hold graphs excepted).
+
+    `owners` gives for each value that a top-level node computes the name of the graph's node it belongs to; `types` the element
+    type of every value as far as it is known, `ranks` its rank.
+    """
+
+    proto: onnx.ModelProto
+    owners: dict[str, str]
+    types: dict[str, int]
+    ranks: dict[str, int]
+
+    @classmethod
+    def of(cls, model: Model) -> Flat:
+        """The flat form of `model`."""
+        proto = to_runnable_proto(model)
+        functions = {(item.domain, item.name, item.overload): item for item in proto.functions}
+        nodes: list[onnx.NodeProto] = []
+        owners: dict[str, str] = {}
+        for node in proto.graph.node:
+            function = functions.get((node.domain, node.op_type, node.overload))
+            made = [node] if function is None or _holds_graphs(function) else list(_inlined(node, function))
+            nodes += made
+            owners |= {name: node.name for item in made for name in item.output if name}
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+        return cls(proto, owners, *_inferred(proto))
+
+    def is_inside(self, name: str) -> bool:
+        """True for values of a target operator's meaning, which are none of the graph."""
+        return _INSIDE in name
+
+
+def _holds_graphs(function: onnx.FunctionProto) -> bool:
+    return any(
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for node in function.node
+        for attribute in node.attribute
+    )
+
+
+def _inlined(call: onnx.NodeProto, function: onnx.FunctionProto) -> Iterable[onnx.NodeProto]:
+    names: dict[str, str] = {"": ""}
+    names |= dict.fromkeys(function.input, "")  # trailing operands may be absent
+    names |= dict(zip(function.input, call.input, strict=False))
+    names |= {inner: outer for inner, outer in zip(function.output, call.output, strict=False) if outer}
+    for node in function.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        for index, name in enumerate(copy.input):
+            copy.input[index] = names[name]
+        for index, name in enumerate(copy.output):
+            copy.output[index] = names.setdefault(name, f"{call.name}{_INSIDE}{name}")
+        copy.name = f"{call.name}{_INSIDE}{node.output[0]}"
+        yield copy
+
+
+def _inferred(proto: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
+    """Element types and ranks by value name. Large constants stand as inputs, so that no weight is copied."""
+    light = onnx.ModelProto(ir_version=proto.ir_version, functions=proto.functions)
+    light.opset_import.extend(proto.opset_import)
+    graph, source = light.graph, proto.graph
+    graph.name = source.name
+    graph.node.extend(source.node)
+    graph.input.extend(source.input)
+    graph.output.extend(source.output)
+    given = {item.name for item in source.input}
+    for tensor in source.initializer:
+        if tensor.ByteSize() <= _SMALL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in given:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
+    graph.value_info.extend(source.value_info)
+    known = onnx.shape_inference.infer_shapes(light, strict_mode=False).graph
+    infos = {item.name: item.type.tensor_type for item in (*known.input, *known.output, *known.value_info)}
+    types = {name: info.elem_type for name, info in infos.items() if info.elem_type}
+    types |= {tensor.name: tensor.data_type for tensor in source.initializer}
+    ranks = {name: len(info.shape.dim) for name, info in infos.items() if info.HasField("shape")}
+    ranks |= {tensor.name: len(tensor.dims) for tensor in source.initializer}
+    return types, ranks
+
+
+def attributes_of(node: onnx.NodeProto) -> Mapping[str, object]:
+    """The attributes of a node as Python values."""
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
