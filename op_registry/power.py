@@ -12,6 +12,7 @@ from graphrewrite.registry import OpNode, lowering
 from .precision import FLOATS
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _MOST_PRODUCTS = 8
@@ -98,3 +99,33 @@ def _integer_power(node: OpNode, t: TFLite, x: Value, y: Value) -> Value:
     whole = t.op("EQUAL", t.op("FLOOR", exponent), exponent)
     fractional = t.cast(t.op("POW", t.cast(x, DataType.FLOAT), exponent), dtype)
     return t.op("SELECT_V2", whole, result, fractional)
+
+
+@lowering("coreml", "Pow")
+def mil_power(node: OpNode, m: MIL) -> Value:
+    """Small whole exponents are products, exact for integers too; Core ML's pow is of floats."""
+    x, y = node.input(0), node.input(1)
+    dtype, exponent = node.dtype(), _uniform(node)
+    whole = exponent is not None and exponent == int(exponent) and abs(exponent) <= _MOST_PRODUCTS
+    if exponent is not None and whole and exponent > 0:
+        return _mil_product(m, x, int(exponent))
+    if dtype not in FLOATS:
+        node.refuse(f"Core ML has no exact power of {dtype.name.lower()}", "cast the base to float32")
+    if exponent == 0.5:
+        return m.op("sqrt", x)
+    if exponent is not None and whole and exponent < 0:
+        return m.op("real_div", m.like(1, x), _mil_product(m, x, int(-exponent)))
+    return m.op("pow", x, m.cast(y, dtype))
+
+
+def _mil_product(m: MIL, x: Value, exponent: int) -> Value:
+    """x to a whole power above 0, by squaring."""
+    result: Value | None = None
+    while True:
+        if exponent & 1:
+            result = x if result is None else m.op("mul", result, x)
+        exponent >>= 1
+        if not exponent:
+            assert result is not None
+            return result
+        x = m.op("mul", x, x)

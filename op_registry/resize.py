@@ -22,6 +22,7 @@ from .resize_computed import product_along, resize_computed, stays
 from .views import dim_value, insert_axis, merge, remove_axis, reshape_to, weighted_gathers
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _DENSE = 96
@@ -263,3 +264,41 @@ def _extrapolate(node: OpNode, t: TFLite, y: Value, changed: dict[int, ResizeAxi
         return y
     value = t.like(node.attr("extrapolation_value", 0.0), y)
     return t.op("SELECT_V2", t.const(keep, DataType.BOOL), y, value)
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+@lowering("coreml", "Resize", note="nearest by whole factors")
+def mil_resize(node: OpNode, m: MIL) -> Value:
+    """Each row and column repeated; fractional factors are left out, because devices round them differently."""
+    _check(node)
+    axes = static_axes(node)
+    if axes is None:
+        node.not_implemented("sizes that are computed at run time")
+    changed = {axis: item for axis, item in axes.items() if not _is_identity(node, item)}
+    if not changed:
+        return node.input(0)
+    factors = {axis: item.out // item.size for axis, item in changed.items()}
+    plain = (
+        node.attr("mode", "nearest") == "nearest"
+        and node.attr("coordinate_transformation_mode") != "tf_crop_and_resize"
+    )
+    repeats = plain and all(
+        item.out == item.size * factors[axis]
+        and np.array_equal(_taps(node, item)[0][0], np.arange(item.out) // factors[axis])
+        for axis, item in changed.items()
+    )
+    if (
+        node.attr("coordinate_transformation_mode") == "tf_crop_and_resize"
+        or not repeats
+        or node.rank() != 4
+        or not set(changed) <= {2, 3}
+    ):
+        node.not_implemented("anything but the repetition of rows and columns")
+    return m.op(
+        "upsample_nearest_neighbor",
+        node.input(0),
+        scale_factor_height=factors.get(2, 1),
+        scale_factor_width=factors.get(3, 1),
+    )

@@ -8,6 +8,7 @@ from graphrewrite.ir import Value, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -37,3 +38,16 @@ def depth_to_space(node: OpNode, t: TFLite) -> Value:
 @lowering("tflite", "SpaceToDepth")
 def space_to_depth(node: OpNode, t: TFLite) -> Value:
     return t.to_first(t.op("SPACE_TO_DEPTH", t.to_last(node.input(0)), block_size=node.attr("blocksize")))
+
+
+@lowering("coreml", "DepthToSpace")
+def mil_depth_to_space(node: OpNode, m: MIL) -> Value:
+    """DCR is MIL's depth_to_space, CRD its pixel_shuffle."""
+    if node.attr("mode", "DCR") == "DCR":
+        return m.op("depth_to_space", node.input(0), block_size=node.attr("blocksize"))
+    return m.op("pixel_shuffle", node.input(0), upscale_factor=node.attr("blocksize"))
+
+
+@lowering("coreml", "SpaceToDepth")
+def mil_space_to_depth(node: OpNode, m: MIL) -> Value:
+    return m.op("space_to_depth", node.input(0), block_size=node.attr("blocksize"))

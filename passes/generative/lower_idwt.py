@@ -58,12 +58,13 @@ class LowerIdwt(RewritePass):
     The bands may be cut out of one value in any way (slices, reshape and unbind). Its channels are put in the
     order of the split, and the scale a * a is applied, by permuting and scaling the weights that it is made
     from; where that can't be, by strided slices and a product. Directly behind a convolution the whole
-    transform moves into its weights. For TFLite, which has no grouped transposed convolution. Exact.
+    transform moves into its weights. For TFLite, which has no grouped transposed convolution, and for Core ML, where one
+    depth_to_space replaces six of them. Exact.
     """
 
     stage = Stage.GENERATIVE
     after = ("fold-weight-demodulation",)
-    targets = frozenset({"tflite"})
+    targets = frozenset({"tflite", "coreml"})
 
     @property
     def roots(self) -> tuple[str, ...]:

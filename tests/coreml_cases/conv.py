@@ -10,7 +10,7 @@ import numpy as np
 from coreml_cases.case import Array, Case, floats
 
 
-def _padding(
+def padded_pairs(
     kind: str, pad: list[int], sizes: Any, taps: Any, strides: list[int], dilations: list[int]
 ) -> list[int]:
     """[before, after] of each axis."""
@@ -39,7 +39,7 @@ def convolution(
 ) -> Array:
     """The definition, float64."""
     taps = w.shape[2:]
-    before_after = _padding(pad_type, pad, x.shape[2:], taps, strides, dilations)
+    before_after = padded_pairs(pad_type, pad, x.shape[2:], taps, strides, dilations)
     pairs = list(zip(before_after[::2], before_after[1::2]))
     x = np.pad(np.asarray(x, np.float64), [(0, 0), (0, 0), *pairs])
     reach = [(count - 1) * dilation + 1 for count, dilation in zip(taps, dilations)]

@@ -84,6 +84,10 @@ def _describe(spec: Any, options: CoreMLOptions, emitter: _Emitter) -> None:
         (spec.description.output, emitter.outputs),
     ):
         for feature, item in zip(features, ports, strict=True):
+            flexible = emitter.flexible.get(item.name)
+            for size in flexible or ():
+                entry = feature.type.multiArrayType.shapeRange.sizeRanges.add()
+                entry.lowerBound, entry.upperBound = size if isinstance(size, tuple) else (size, size)
             if item.differs:
                 feature.shortDescription = f"'{item.source}' of the source model, {item.differs}"
 
@@ -107,6 +111,8 @@ class _Emitter:
         self.casts: dict[tuple[Any, str], Any] = {}
         self.symbols: dict[str, Any] = {}
         self.given: set[Any] = set()
+        self.flexible: dict[str, list[int | tuple[int, int]]] = {}
+        """Sizes of inputs that have dimensions which are known only at run time, those as (lowest, highest or -1)."""
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -144,6 +150,8 @@ class _Emitter:
     def _placeholder(self, item: Port, value: Value) -> Any:
         dims = value.shape.dims if value.shape is not None else ()
         shape = [dim if isinstance(dim, int) else self._symbol(str(dim.value)) for dim in dims]
+        if any(not isinstance(dim, int) for dim in dims):
+            self.flexible[item.name] = [dim if isinstance(dim, int) else (1, -1) for dim in dims]
         return self.builder.placeholder(
             shape=[1] if item.scalar else shape, dtype=_builtin(MIL_NAMES[item.stored])
         )
@@ -152,7 +160,7 @@ class _Emitter:
         from coremltools.converters.mil.mil import get_new_symbol
 
         if name not in self.symbols:
-            self.symbols[name] = get_new_symbol(name)
+            self.symbols[name] = get_new_symbol()
         return self.symbols[name]
 
     def _received(self, item: Port, var: Any) -> Any:
