@@ -11,6 +11,7 @@ from graphrewrite.ir import DataType, Value, constant_array, is_constant, static
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _INDEX_TYPES = (DataType.INT32, DataType.INT64)
@@ -202,3 +203,27 @@ def compress(node: OpNode, t: TFLite) -> Value:
         axis %= node.rank()
     index = t.reshape(t.op("WHERE", node.input(1)), [-1])
     return t.op("GATHER", x, index, axis=axis)
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+@lowering("coreml", "Gather")
+def mil_gather(node: OpNode, m: MIL) -> Value:
+    """A constant run of neighbours is a slice; other indices are counted from the front first."""
+    x, axis, size, picked = node.input(0), node.axis(), node.dims()[node.axis()], node.ints(1)
+    if picked is None or not isinstance(size, int):
+        return m.op("gather", x, mil_from_the_front(node, m, node.input(1), axis), axis=axis)
+    picked = [item + size if item < 0 else item for item in picked]
+    if any(not 0 <= item < size for item in picked):
+        node.refuse(f"it picks elements beyond the {size} that axis {axis} has")
+    shape = node.static(1)
+    if len(shape) <= 1 and picked and picked == list(range(picked[0], picked[0] + len(picked))):
+        run = m.crop(x, {axis: (picked[0], size - picked[-1] - 1)})
+        return run if shape else m.op("squeeze", run, axes=[axis])
+    return m.op("gather", x, m.rewriter.constant(np.asarray(picked, np.int32).reshape(shape)), axis=axis)
+
+
+def mil_from_the_front(node: OpNode, m: MIL, index: Value, axis: int) -> Value:
+    """Indices with negative ones counted from the end: one mod, exact for every index that ONNX allows."""
+    return m.op("mod", m.cast(index, DataType.INT32), m.reshape(m.dim(node.input(0), axis), []))

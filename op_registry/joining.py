@@ -175,11 +175,14 @@ def mil_split(node: OpNode, m: MIL) -> list[Value]:
         assert isinstance(total, int)
         chunk = -(-total // count)
         sizes = [max(min(chunk, total - index * chunk), 0) for index in range(count)]
-    if count == 1:
-        return [x]
-    if len(set(sizes)) == 1:
-        return list(m.ops("split", x, outputs=count, num_splits=count, axis=axis))
-    return list(m.ops("split", x, outputs=count, split_sizes=sizes, axis=axis))
+    filled = [size for size in sizes if size]
+    if len(filled) <= 1:
+        parts = iter([x])
+    elif len(set(filled)) == 1:
+        parts = iter(m.ops("split", x, outputs=len(filled), num_splits=len(filled), axis=axis))
+    else:
+        parts = iter(m.ops("split", x, outputs=len(filled), split_sizes=filled, axis=axis))
+    return [next(parts) if size else m.nothing(node, index) for index, size in enumerate(sizes)]
 
 
 @lowering("coreml", "Expand")

@@ -144,7 +144,7 @@ def mil_slice(node: OpNode, m: MIL) -> Value:
         if isinstance(dim, int):
             picked = range(*slice(_clamp(first), _clamp(last), step).indices(dim))
             if not len(picked):
-                node.refuse("its result is empty, and Core ML has no empty tensors")
+                return m.nothing(node)
             begin[axis], end[axis] = picked[0], picked[-1] + (1 if step > 0 else -1)
             open_begin[axis] = begin[axis] == (0 if step > 0 else dim - 1)
             open_end[axis] = end[axis] >= dim if step > 0 else end[axis] < 0

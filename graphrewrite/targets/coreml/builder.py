@@ -16,7 +16,7 @@ import numpy as np
 
 from graphrewrite.errors import Code
 from graphrewrite.ir import DataType, Value, constant_array, dims, is_constant, rank, static_dims
-from graphrewrite.registry import Refusal
+from graphrewrite.registry import OpNode, Refusal
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.coreml.availability import accepted_types, available_from, is_compile_time, op_class
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, TargetOp, target_op
@@ -254,6 +254,18 @@ class MIL:
         """A constant of the element type of `value`."""
         return self.const(content, value.dtype or DataType.FLOAT)
 
+    def nothing(self, node: OpNode, index: int = 0) -> Value:
+        """The empty tensor that output `index` is: a constant, since Core ML has none; who reads it may do without.
+
+        Raises:
+            Refusal: one of its dimensions is known only at run time.
+        """
+        known = node.output_dims(index)
+        if known is None or not all(isinstance(dim, int) for dim in known):
+            node.refuse("its result is empty, and Core ML has no empty tensors", "leave it out of the model")
+        sizes = [dim for dim in known if isinstance(dim, int)]
+        return self.const(np.zeros(sizes), node.outputs[index].dtype or DataType.FLOAT)
+
     def i32(self, content: int | Sequence[int]) -> Value:
         """An int32 constant (shapes, bounds)."""
         return self.rewriter.shared_constant(np.asarray(content, dtype=np.int32))
@@ -265,9 +277,12 @@ class MIL:
         target = [int(dim) for dim in shape]
         if static_dims(value) == tuple(target):
             return value
-        if not target and not is_constant(value):
+        array = constant_array(value)
+        if array is not None:
+            return self.rewriter.constant(array.reshape(target))
+        if not target:
             return self.op("squeeze", value)
-        if rank(value) == 0 and not is_constant(value):
+        if rank(value) == 0:
             return self.op("expand_dims", value, axes=list(range(len(target))))
         return self.op("reshape", value, self.i32(target))
 
