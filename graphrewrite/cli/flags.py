@@ -54,8 +54,10 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         "--shape",
         action="append",
         default=[],
-        metavar="NAME=D,D,...",
-        help="fix the dimensions of an input, as in x=1,3,512,512; ? keeps one dynamic",
+        metavar="NAME=SIZE,...",
+        help="sizes of the dimensions of an input: x=1,3,512,512 fixes them, ? keeps one dynamic, 1..8 bounds it, 224|256 "
+        "enumerates it, and a name stands for one size wherever it is used; or of a dimension by its name: batch=1..8. A "
+        "file with dynamic dimensions is checked at several sizes, each enumerated one among them",
     )
 
 

@@ -17,6 +17,7 @@ from onnx_ir import (
 )
 
 from graphrewrite.ir.constants import Array, constant_array, constant_ints, constant_scalar, is_constant
+from graphrewrite.ir.dimensions import DimensionRange, dimension_ranges, set_dimension_ranges
 from graphrewrite.ir.evaluate import evaluate, is_pure
 from graphrewrite.ir.facets import (
     Layout,
@@ -49,6 +50,7 @@ __all__ = [
     "BodyBuilder",
     "DataType",
     "Dim",
+    "DimensionRange",
     "Dims",
     "Graph",
     "Layout",
@@ -68,6 +70,7 @@ __all__ = [
     "constant_array",
     "constant_ints",
     "constant_scalar",
+    "dimension_ranges",
     "dims",
     "evaluate",
     "fingerprint",
@@ -92,6 +95,7 @@ __all__ = [
     "register_meaning",
     "save",
     "schema",
+    "set_dimension_ranges",
     "set_layout",
     "set_origin",
     "shape_data",

@@ -12,7 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from graphrewrite.errors import UsageError
-from graphrewrite.ir import Array, DataType, Dim, Graph, Value, constant_array, dims, static_dims
+from graphrewrite.ir import (
+    Array,
+    DataType,
+    Dim,
+    DimensionRange,
+    Graph,
+    Value,
+    constant_array,
+    dimension_ranges,
+    dims,
+    static_dims,
+)
 
 Sample = dict[str, Array]
 
@@ -20,17 +31,23 @@ SAMPLES = 3
 _FORWARDING = frozenset(
     {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"}
 )
-_BATCH, _SPATIAL, _OTHER = (1, 2, 3), (64, 96, 128), (8, 12, 16)
+_BATCH: tuple[int, ...] = (1, 2, 3)
+_SPATIAL: tuple[int, ...] = (64, 96, 128)
+_OTHER: tuple[int, ...] = (8, 12, 16)
 
 
 def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Sample]:
     """`count` seeded samples for the inputs of `graph`; symbolic dimensions take different sizes in each.
 
+    Bounded dimensions are drawn at their lower end, in the middle and at their upper end. Of enumerated ones every size is drawn:
+    there are as many samples as the longest enumeration is long, if that is more.
+
     Raises:
         UsageError: an input's type is no tensor that numpy holds, or its rank is unknown.
     """
     samples = []
-    for index in range(count):
+    ranges = {name: item for value in graph.inputs for name, item in dimension_ranges(value).items()}
+    for index in range(max([count, *(len(item.choices) for item in ranges.values())])):
         rng = np.random.default_rng([seed, index])
         sizes: dict[str, int] = {}
         sample = {}
@@ -40,18 +57,35 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
                 raise UsageError(
                     f"the type or rank of input '{value.name}' is unknown: give samples with --inputs-npz"
                 )
-            shape = [_size(dim, axis, len(known), index, sizes) for axis, dim in enumerate(known)]
+            shape = [_size(dim, axis, len(known), index, sizes, ranges) for axis, dim in enumerate(known)]
             sample[value.name] = _draw(value, shape, rng)
         samples.append(sample)
     return samples
 
 
-def _size(dim: Dim, axis: int, rank: int, index: int, sizes: dict[str, int]) -> int:
+def _size(
+    dim: Dim,
+    axis: int,
+    rank: int,
+    index: int,
+    sizes: dict[str, int],
+    ranges: Mapping[str, DimensionRange],
+) -> int:
     if isinstance(dim, int):
         return dim
     choices = _BATCH if axis == 0 else _SPATIAL if rank >= 4 and axis >= 2 else _OTHER
+    known = ranges.get(dim) if dim is not None else None
+    if known is not None:
+        choices = known.choices or _ends(known)
     size = choices[index % len(choices)]
     return size if dim is None else sizes.setdefault(dim, size)
+
+
+def _ends(known: DimensionRange) -> tuple[int, ...]:
+    """Three sizes that cover a range; one without an upper bound is taken to twice and three times its lower one."""
+    if known.upper is None:
+        return known.lower, 2 * known.lower, 3 * known.lower
+    return known.lower, (known.lower + known.upper) // 2, known.upper
 
 
 def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array:
@@ -158,5 +192,12 @@ def checked_sample(
             raise UsageError(
                 f"{where} holds an array of shape {list(array.shape)} for the input '{name}', which is {list(wanted)}"
             )
+        for axis, (dim, size) in enumerate(zip(wanted or (), array.shape, strict=False)):
+            bounds = dimension_ranges(value).get(dim) if isinstance(dim, str) else None
+            if bounds is not None and size not in bounds:
+                raise UsageError(
+                    f"{where} holds an array of shape {list(array.shape)} for the input '{name}', whose dimension {axis} is "
+                    f"{bounds} by --shape"
+                )
         found[name] = array
     return found

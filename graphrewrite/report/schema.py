@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from graphrewrite import __version__
-from graphrewrite.ir import Model, Value, dims
+from graphrewrite.ir import Model, Value, dimension_ranges, dims
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.ranges import HalfReport
 from graphrewrite.pipeline import PassRecord, histogram
@@ -55,10 +55,12 @@ def report(
 
 def _value(value: Value) -> dict[str, Any]:
     known = dims(value)
+    ranges = {name: str(item) for name, item in dimension_ranges(value).items()}
     return {
         "name": value.name,
         "dtype": value.dtype.name.lower() if value.dtype is not None else None,
         "shape": list(known) if known is not None else None,
+        **({"ranges": ranges} if ranges else {}),
     }
 
 

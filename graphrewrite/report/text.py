@@ -56,13 +56,17 @@ def _file_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"wrote {report['path']}{size}"]
     for kind in ("inputs", "outputs"):
         for value in report[kind]:
-            shape = "?" if value["shape"] is None else ",".join(_dimension(dim) for dim in value["shape"])
+            ranges = value.get("ranges", {})
+            sizes = (_dimension(dim, ranges) for dim in value["shape"] or ())
+            shape = "?" if value["shape"] is None else ",".join(sizes)
             lines.append(f"  {kind[:-1]:<6} {value['name']}: {value['dtype']}[{shape}]")
     return lines
 
 
-def _dimension(dim: int | str | None) -> str:
-    return "?" if dim is None else str(dim)
+def _dimension(dim: int | str | None, ranges: Mapping[str, str]) -> str:
+    if dim is None:
+        return "?"
+    return f"{dim}:{ranges[dim]}" if isinstance(dim, str) and dim in ranges else str(dim)
 
 
 def _check_lines(report: Mapping[str, Any]) -> list[str]:
