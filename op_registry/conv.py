@@ -10,7 +10,7 @@ from graphrewrite.ir import Value, dims, is_constant, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, product, remove_axis, reshape_to, strided_slice
-from .window import Axis, first_window_axes, frame, pad_front, window_axes
+from .window import Axis, first_window_axes, frame, mil_padding, pad_front, window_axes
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -156,7 +156,7 @@ def mil_conv(node: OpNode, m: MIL) -> Value:
         )
     x, w, bias = node.input(0), node.input(1), node.optional(2)
     x, axes = first_window_axes(node, m, x, kernel_shape(node, count))
-    kind, pad = mil_padding(axes)
+    kind, pad = mil_padding(node, m, axes)
     apart = bias is not None and not (is_constant(w) and is_constant(bias))
     y = m.op(
         "conv",
@@ -172,14 +172,3 @@ def mil_conv(node: OpNode, m: MIL) -> Value:
     if bias is None or not apart:
         return y
     return m.op("add", y, m.reshape(bias, [1, -1, *[1] * count]))
-
-
-def mil_padding(axes: list[Axis]) -> tuple[str, list[int]]:
-    """`pad_type` and `pad` of MIL's convolutions and pools. For run-time sizes MIL's `same` follows ONNX's rule."""
-    ways = {axis.same for axis in axes}
-    if ways == {"upper"}:
-        return "same", [0] * (2 * len(axes))
-    if ways == {"lower"}:
-        return "same_lower", [0] * (2 * len(axes))
-    pad = [amount for axis in axes for amount in (axis.before, axis.after)]
-    return ("custom" if any(pad) else "valid"), pad

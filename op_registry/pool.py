@@ -12,10 +12,9 @@ from graphrewrite.ir import DataType, Value, dims, refine
 from graphrewrite.registry import OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, merge, remove_axis, reshape_to, strided_slice
-from .window import Axis, first_window_axes, frame, lowest, pad_front, window_axes
+from .window import Axis, frame, lowest, pad_front, window_axes
 
 if TYPE_CHECKING:
-    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -48,12 +47,21 @@ def _computed(node: OpNode, t: TFLite) -> tuple[DataType, Value]:
 
 
 def _axes(node: OpNode, t: TFLite, x: Value) -> tuple[Value, list[Axis]]:
+    check_auto_pad(node)
+    return window_axes(node, t, x, node.attr("kernel_shape"), ceil=bool(node.attr("ceil_mode", 0)))
+
+
+def check_auto_pad(node: OpNode) -> None:
+    """Refuse the padding of dilated windows that ONNX and ONNX Runtime read differently.
+
+    Raises:
+        Refusal: SAME padding with dilations.
+    """
     if str(node.attr("auto_pad", "NOTSET")).startswith("SAME") and max(node.attr("dilations") or [1]) > 1:
         node.refuse(
             "auto_pad with dilations: ONNX pads for the dilated window, ONNX Runtime for the dense one",
             "write the pads out",
         )
-    return window_axes(node, t, x, node.attr("kernel_shape"), ceil=bool(node.attr("ceil_mode", 0)))
 
 
 def _has_native(axes: Sequence[Axis]) -> bool:
@@ -265,38 +273,3 @@ def global_lp_pool(node: OpNode, t: TFLite) -> Value:
     x = t.cast(node.input(0), DataType.FLOAT) if dtype == DataType.FLOAT16 else node.input(0)
     total = t.op("SUM", _power(t, x, p), t.i32(list(range(2, node.rank()))), keep_dims=True)
     return t.cast(_root(t, total, p), dtype)
-
-
-# -- Core ML ---------------------------------------------------------------------------------------------------------------
-
-
-@lowering("coreml", "MaxPool", note="no dilations, no Indices")
-def mil_max_pool(node: OpNode, m: MIL) -> list[Value | None]:
-    """max_pool leaves its padding out of account; what ceil_mode adds is padding, too."""
-    if node.wants(1):
-        node.not_implemented("Indices of the maxima")
-    if max(node.attr("dilations") or [1]) > 1:
-        node.not_implemented("dilations")
-    x, axes = first_window_axes(
-        node, m, node.input(0), node.attr("kernel_shape"), ceil=bool(node.attr("ceil_mode", 0))
-    )
-    if len(axes) > 3:
-        node.refuse(f"Core ML's pools have at most three spatial dimensions, this one has {len(axes)}")
-    pad = [amount for axis in axes for amount in (axis.before, axis.behind)]
-    ways = {axis.same for axis in axes}
-    kind = {"upper": "same", "lower": "same_lower"}.get(ways.pop(), "") if len(ways) == 1 else ""
-    y = m.op(
-        "max_pool",
-        m.cast(x, DataType.FLOAT),
-        kernel_sizes=[axis.taps for axis in axes],
-        strides=[axis.stride for axis in axes],
-        pad_type=kind or ("custom" if any(pad) else "valid"),
-        pad=pad,
-    )
-    return [m.cast(y, node.dtype()), *[None] * (len(node.outputs) - 1)]
-
-
-@lowering("coreml", "GlobalAveragePool", "GlobalMaxPool")
-def mil_global_pool(node: OpNode, m: MIL) -> Value:
-    kernel = "reduce_mean" if node.op_type == "GlobalAveragePool" else "reduce_max"
-    return m.op(kernel, node.input(0), axes=list(range(2, node.rank())), keep_dims=True)

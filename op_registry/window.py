@@ -133,6 +133,23 @@ def first_window_axes(
     return x, _axes(node, sizes, kernel, ceil)
 
 
+def mil_padding(node: OpNode, m: MIL, axes: Sequence[Axis]) -> tuple[str, list[int]]:
+    """`pad_type` and `pad` of MIL's convolutions and pools. For run-time sizes MIL's `same` follows ONNX's rule.
+
+    What ceil_mode adds behind the data is padding, too.
+    """
+    ways = {axis.same for axis in axes if axis.same}
+    if "lower" in ways and m.target == "iOS15":
+        node.refuse(
+            "Core ML has SAME_LOWER of sizes that are known only at run time from iOS16 on",
+            "--minimum-deployment-target iOS16, or fix the size with --shape",
+        )
+    if ways:
+        return ("same_lower" if "lower" in ways else "same"), [0] * (2 * len(axes))
+    pad = [amount for axis in axes for amount in (axis.before, max(axis.after, axis.behind))]
+    return ("custom" if any(pad) else "valid"), pad
+
+
 def _negative_pads(node: OpNode, count: int, first: int) -> dict[int, tuple[int, int]]:
     """What negative pads cut off, by axis, the first spatial one being `first`."""
     _, _, pads = spatial_attributes(node, count)

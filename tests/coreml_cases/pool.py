@@ -24,7 +24,37 @@ def _max(x: Array, **parameters: Any) -> Case:
     return Case("max_pool", [x], parameters, lambda x: windows(x, parameters, -np.inf).max(axes))
 
 
+def _average(x: Array, **parameters: Any) -> Case:
+    """The sum of each window over the number of elements that count."""
+    axes = tuple(range(-len(parameters["kernel_sizes"]), 0))
+    inner = 0.0 if parameters.get("exclude_padding_from_average") else 1.0
+
+    def expected(x: Array) -> Array:
+        count = windows(np.ones_like(x), parameters, inner).sum(axes)
+        return np.asarray(windows(x, parameters, 0.0).sum(axes) / count, np.float32)
+
+    return Case("avg_pool", [x], parameters, expected)
+
+
 CASES = [
+    _average(floats(2, 3, 8), kernel_sizes=[3], strides=[2], pad_type="custom", pad=[1, 0]),
+    _average(
+        floats(1, 2, 7, 8),
+        kernel_sizes=[3, 2],
+        strides=[2, 1],
+        pad_type="custom",
+        pad=[1, 2, 0, 1],
+        exclude_padding_from_average=True,
+    ),
+    _average(
+        floats(1, 2, 7, 8),
+        kernel_sizes=[3, 3],
+        strides=[2, 1],
+        pad_type="same",
+        pad=[0] * 4,
+        exclude_padding_from_average=True,
+    ),
+    _average(floats(1, 2, 4, 5, 6), kernel_sizes=[2, 2, 3], strides=[1, 2, 1], pad_type="valid", pad=[0] * 6),
     _max(floats(2, 3, 8), kernel_sizes=[3], strides=[2], pad_type="custom", pad=[1, 0]),
     _max(floats(1, 2, 7, 8), kernel_sizes=[3, 2], strides=[2, 1], pad_type="same", pad=[0] * 4),
     _max(floats(1, 2, 7, 8), kernel_sizes=[3, 2], strides=[2, 1], pad_type="same_lower", pad=[0] * 4),
