@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -16,11 +17,13 @@ def identity(size: int) -> Perm:
     return tuple(range(size))
 
 
+@functools.cache
 def is_identity(perm: Perm) -> bool:
     """True where `perm` changes nothing."""
     return perm == tuple(range(len(perm)))
 
 
+@functools.cache
 def inverse(perm: Perm) -> Perm:
     """The order that undoes `perm`."""
     out = [0] * len(perm)
@@ -31,7 +34,7 @@ def inverse(perm: Perm) -> Perm:
 
 def permute(items: Sequence[T], perm: Perm) -> tuple[T, ...]:
     """`items` in the order of `perm`. `permute(first, then)` is the composition of two orders, `first` first."""
-    return tuple(items[axis] for axis in perm)
+    return tuple([items[axis] for axis in perm])
 
 
 def moves_only_ones(dims: Sequence[Dim] | None, perm: Perm) -> bool:

@@ -7,6 +7,7 @@ N, 8, 8, H, W. Dimensions of size 1 have no atom: they can lie anywhere.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,8 @@ class Regroup:
     after: tuple[Atoms, ...]
 
 
-def regroup(before: Sequence[Dim], after: Sequence[Dim]) -> Regroup | None:
+@functools.lru_cache(maxsize=4096)
+def regroup(before: Dims, after: Dims) -> Regroup | None:
     """The atoms of a RESHAPE, None where the shapes have no common refinement or too little of them is known."""
     if 0 in before or 0 in after:
         return None

@@ -61,7 +61,7 @@ class ViewTrace:
     def reshape(self, target: Dims) -> bool:
         """Follow a reshape to `target`; False where the pieces can't be told."""
         flat = [atom for group in self.dims for atom in group]
-        groups = regroup([self.sizes[atom] for atom in flat], target)
+        groups = regroup(tuple([self.sizes[atom] for atom in flat]), target)
         if groups is None:
             return False
         start = len(self.sizes)

@@ -17,7 +17,8 @@ from .views import ELEMENTS, readers
 
 @dataclasses.dataclass
 class _Found(Match):
-    """Each of `changes`: an operator and what it has to make up for, factor or term by input channel."""
+    """Each of `changes`: an operator and what it has to make up for, the factor of each input channel or the term of each
+    output channel."""
 
     scales: bool = False
     changes: list[tuple[LinearOperator, Vector]] = dataclasses.field(default_factory=list)
@@ -57,10 +58,9 @@ class FoldAffineIntoReaders(RewritePass):
         for linear, vector in changes:
             if scale is not None:
                 linear.require_scalable(vector)
-            else:
-                linear.response(vector)
+        found = changes if scale is not None else [(item, item.response(vector)) for item, vector in changes]
         nodes = (node, *(linear.node for linear, _ in changes))
-        return _Found(node, {"x": x}, {}, nodes, scale is not None, changes)
+        return _Found(node, {"x": x}, {}, nodes, scale is not None, found)
 
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value:
         """Change weights and biases; the readers read the root's operand."""
@@ -69,7 +69,7 @@ class FoldAffineIntoReaders(RewritePass):
             if match.scales:
                 linear.change(rewriter, linear.scale_inputs(rewriter, vector), None)
             else:
-                linear.change(rewriter, None, linear.bias_vector() + linear.response(vector))
+                linear.change(rewriter, None, linear.bias_vector() + vector)
         return match["x"]
 
 

@@ -32,6 +32,7 @@ Vector = npt.NDArray[np.float64]
 
 _LAZY_BYTES = 1 << 20
 """Weights above this size are scaled when the file is written, so that no second copy of them is kept."""
+_BLOCK_BYTES = 1 << 18
 _LIMIT = float(np.finfo(np.float32).max)
 
 
@@ -140,14 +141,13 @@ class LinearOperator:
             raise MatchFailure("an offset before a padded convolution is not constant behind it", self.node)
         weights = constant_array(self.weights)
         assert weights is not None
+        if op_type == "FULLY_CONNECTED":
+            return _product(weights, offset)
         wide = weights.astype(np.float64)
         if op_type == "DEPTHWISE_CONV_2D":
             repeated = np.repeat(offset, self.channels // self.inputs)
             response: Vector = wide.sum(axis=(0, 1, 2)) * repeated
             return response
-        if op_type == "FULLY_CONNECTED":
-            product: Vector = wide @ offset
-            return product
         grouped = wide.sum(axis=(1, 2)).reshape(self._groups, -1, self.shape[3])
         summed: Vector = np.einsum("goi,gi->go", grouped, offset.reshape(self._groups, -1)).reshape(-1)
         return summed
@@ -199,6 +199,13 @@ class LinearOperator:
             name = self.bias.name if self.bias is not None else None
             inputs[self.form.bias] = rewriter.constant(bias.astype(np.float32), name)
         rewriter.update(self.node, inputs, {})
+
+
+def _product(weights: Array, vector: Vector) -> Vector:
+    """`weights @ vector` in float64, a block of rows at a time, so that no wide copy of the weights is made."""
+    rows = max(_BLOCK_BYTES // (8 * weights.shape[1]), 1)
+    blocks = [weights[at : at + rows].astype(np.float64) @ vector for at in range(0, len(weights), rows)]
+    return np.concatenate(blocks)
 
 
 def scale_and_offset(node: Node, constant: Any) -> tuple[Vector | None, Vector | None]:

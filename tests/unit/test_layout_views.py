@@ -21,7 +21,7 @@ def compose(s: Sketch) -> None:
 
 
 def test_atoms() -> None:
-    found = regroup(["n", 64, 7, 7], ["n", 8, 8, 49])
+    found = regroup(("n", 64, 7, 7), ("n", 8, 8, 49))
     assert found is not None
     assert found.sizes == ("n", 8, 8, 7, 7)
     assert found.before == ((0,), (1, 2), (3,), (4,))
@@ -30,20 +30,20 @@ def test_atoms() -> None:
 
 
 def test_ones_have_no_atom() -> None:
-    found = regroup([1, 6, 1], [6])
+    found = regroup((1, 6, 1), (6,))
     assert found is not None
     assert found.before == ((), (0,), ())
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [([3, 2], [2, 3]), ([2, 0], [0]), (["a", "b"], ["c", "d"]), ([4, 3], [2, 3])]
+    ("before", "after"), [((3, 2), (2, 3)), ((2, 0), (0,)), (("a", "b"), ("c", "d")), ((4, 3), (2, 3))]
 )
-def test_what_can_not_be_told(before: list[int | str], after: list[int | str]) -> None:
+def test_what_can_not_be_told(before: tuple[int | str, ...], after: tuple[int | str, ...]) -> None:
     assert regroup(before, after) is None
 
 
 def test_a_merge_at_run_time() -> None:
-    found = regroup(["n", "h", "w", 3], ["n", None, 3])
+    found = regroup(("n", "h", "w", 3), ("n", None, 3))
     assert found is not None
     assert found.after == ((0,), (1, 2), (3,))
 
