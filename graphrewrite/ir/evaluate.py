@@ -36,7 +36,7 @@ def is_pure(node: onnx_ir.Node) -> bool:
 
 def evaluate(node: onnx_ir.Node, inputs: Arrays) -> list[Array] | None:
     """Outputs of `node` on `inputs` (None = absent); None where ONNX Runtime can't compute it either."""
-    attributes = {attribute.name: attribute.value for attribute in node.attributes.values()}
+    attributes = {attribute.name: attribute.value for attribute in node.attributes.data.values()}
     fast = _NUMPY.get(node.op_type)
     if fast is not None and len(node.outputs) == 1:
         result = fast(inputs, attributes)

@@ -51,16 +51,17 @@ def refine(value: onnx_ir.Value, dtype: int | None, known: Dims | None) -> bool:
     """
     changed = False
     if dtype:
-        new = onnx_ir.TensorType(onnx_ir.DataType(dtype))
-        if value.type is None:
-            value.type, changed = new, True
-        elif isinstance(value.type, onnx_ir.TensorType) and value.type.dtype != new.dtype:
-            raise ShapeConflict(
-                f"'{value.name}' is {value.type.dtype.name} and is inferred as {new.dtype.name}"
-            )
+        kind = value.type
+        if kind is None:
+            value.type, changed = onnx_ir.TensorType(onnx_ir.DataType(dtype)), True
+        elif isinstance(kind, onnx_ir.TensorType) and kind.dtype != dtype:
+            inferred = onnx_ir.DataType(dtype).name
+            raise ShapeConflict(f"'{value.name}' is {kind.dtype.name} and is inferred as {inferred}")
     if known is None:
         return changed
     old = dims(value)
+    if old == known:
+        return changed
     if old is None:
         value.shape = onnx_ir.Shape(list(known))
         return True
@@ -174,7 +175,7 @@ def _node_proto(node: onnx_ir.Node) -> onnx.NodeProto:
         input=["" if value is None else value.name or "" for value in node.inputs],
         output=[value.name or "" for value in node.outputs],
     )
-    proto.attribute.extend(onnx_ir.serde.serialize_attribute(item) for item in node.attributes.values())
+    proto.attribute.extend(onnx_ir.serde.serialize_attribute(item) for item in node.attributes.data.values())
     return proto
 
 

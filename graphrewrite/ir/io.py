@@ -11,14 +11,13 @@ from typing import TypeAlias
 import google.protobuf.message
 import onnx
 import onnx_ir
-import onnx_ir.external_data
 import onnx_ir.serde
-import onnx_ir.traversal
 
 from graphrewrite.errors import InvalidModel
 from graphrewrite.ir import facets, malformed
 from graphrewrite.ir.constants import held
 from graphrewrite.ir.meaning import OPSET, Body, control_flow_meaning, has_meaning, meaning_of
+from graphrewrite.ir.walk import all_graphs, bodies
 from graphrewrite.ir.wire import Weights, split_weights
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
@@ -45,12 +44,15 @@ def load(source: Source, *, base_dir: str | os.PathLike[str] | None = None) -> o
     except Exception as error:  # onnx_ir raises many types on malformed protos; each means the same here
         found = next(malformed.redefinitions(proto.graph), f"the model is malformed: {_innermost(error)}")
         raise InvalidModel(found) from error
-    for graph in (model.graph, *model.graph.subgraphs()):
-        onnx_ir.external_data.set_base_dir(graph, folder or "")
-        _check_external(graph, folder)
+    for graph in all_graphs(model.graph):
+        for name, tensor in _tensors(graph):
+            if isinstance(tensor, onnx_ir.ExternalTensor):
+                tensor.base_dir = folder or ""
+                _check_external_tensor(name, tensor, folder)
         _hold_constants(graph, weights if graph is model.graph else {})
     _check_names(model.graph, set())
-    _sort(model.graph)
+    if not _in_order(model.graph, set()):
+        _sort(model.graph)
     _name_nodes(model)
     return model
 
@@ -121,11 +123,16 @@ def _innermost(error: BaseException) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _check_external(graph: onnx_ir.Graph, folder: str | None) -> None:
+def _tensors(graph: onnx_ir.Graph) -> Iterator[tuple[str, object]]:
+    """The tensors in the initializers and the attributes of `graph` itself, with names for messages."""
     for name, value in graph.initializers.items():
-        tensor = value.const_value
-        if isinstance(tensor, onnx_ir.ExternalTensor):
-            _check_external_tensor(name, tensor, folder)
+        yield name, value.const_value
+    for node in graph:
+        for attribute in node.attributes.data.values():
+            if attribute.type is onnx_ir.AttributeType.TENSOR:
+                yield f"{attribute.name} of {_label(node)}", attribute.value
+            elif attribute.type is onnx_ir.AttributeType.TENSORS and attribute.value is not None:
+                yield from ((f"{attribute.name} of {_label(node)}", tensor) for tensor in attribute.value)
 
 
 def _check_external_tensor(name: str, tensor: onnx_ir.ExternalTensor, folder: str | None) -> None:
@@ -181,9 +188,8 @@ def _check_names(graph: onnx_ir.Graph, outer: set[str]) -> None:
                 raise InvalidModel(
                     f"{_label(node)} reads '{item.name}', which nothing defines: export the model again"
                 )
-        for attribute in node.attributes.values():
-            for body in _graphs(attribute):
-                _check_names(body, visible)
+        for body in bodies(node):
+            _check_names(body, visible)
     for value in graph.outputs:
         if value.name not in visible:
             raise InvalidModel(f"the output '{value.name}' is written by no node: export the model again")
@@ -199,6 +205,19 @@ def _graphs(attribute: onnx_ir.Attr) -> Iterator[onnx_ir.Graph]:
         yield attribute.as_graph()
     elif attribute.type == onnx_ir.AttributeType.GRAPHS and not attribute.is_ref():
         yield from attribute.as_graphs()
+
+
+def _in_order(graph: onnx_ir.Graph, seen: set[onnx_ir.Node]) -> bool:
+    """True where every node of `graph` stands behind those that it, or a graph in it, reads from. `seen` is outside."""
+    for node in graph:
+        for value in node.inputs:
+            producer = None if value is None else value.producer()
+            if producer is not None and producer not in seen:
+                return False
+        if not all(_in_order(body, seen) for body in bodies(node)):
+            return False
+        seen.add(node)
+    return True
 
 
 def _sort(graph: onnx_ir.Graph) -> None:
@@ -224,10 +243,17 @@ def _cycle(graph: onnx_ir.Graph) -> list[onnx_ir.Node]:
     return list(left)
 
 
+def _outer_first(graph: onnx_ir.Graph) -> Iterator[onnx_ir.Node]:
+    for node in graph:
+        yield node
+        for body in bodies(node):
+            yield from _outer_first(body)
+
+
 def _name_nodes(model: onnx_ir.Model) -> None:
     taken: set[str] = set()
     counts: dict[str, int] = {}
-    for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in _outer_first(model.graph):
         name = node.name or (node.outputs[0].name if node.outputs else None) or node.op_type
         while name in taken:
             counts[name] = counts.get(name, 0) + 1

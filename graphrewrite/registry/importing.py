@@ -105,7 +105,7 @@ class _Walk:
     def graph(self, graph: Graph) -> None:
         self._hoist_initializers(graph)
         for node in list(graph):
-            for attribute in node.attributes.values():
+            for attribute in node.attributes.data.values():
                 if attribute.type == AttributeType.GRAPH:
                     if node.op_type != "Scan" or self.version >= 9:  # opset 8's operands are other ones
                         bind_subgraph_inputs(node)
@@ -180,7 +180,7 @@ class _Walk:
 
 
 def _constant_tensor(node: Node) -> onnx_ir.TensorProtocol | None:
-    for name, attribute in node.attributes.items():
+    for name, attribute in node.attributes.data.items():
         if name == "value":
             tensor: onnx_ir.TensorProtocol = attribute.value  # as_tensor() checks the whole protocol
             return tensor

@@ -95,7 +95,7 @@ def lower(
 
 
 def _bodies(node: Node) -> list[Graph]:
-    return [item.as_graph() for item in node.attributes.values() if item.type == AttributeType.GRAPH]
+    return [item.as_graph() for item in node.attributes.data.values() if item.type is AttributeType.GRAPH]
 
 
 def _unroll(node: Node, rewriter: Rewriter) -> bool:

@@ -260,6 +260,8 @@ class Rewriter:
         if new.type is None:
             new.type = old.type
         known_old, known_new = dims(old), dims(new)
+        if known_old == known_new and old.dtype == new.dtype:
+            return False
         try:
             refine(new, int(old.dtype) if old.dtype is not None else None, known_old)
         except ShapeConflict as error:

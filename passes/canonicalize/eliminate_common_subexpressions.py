@@ -50,7 +50,7 @@ class EliminateCommonSubexpressions(Pass):
 def _key(node: Node) -> Hashable:
     attributes = tuple(
         (name, attribute.type, _content(attribute.type, attribute.value))
-        for name, attribute in sorted(node.attributes.items())
+        for name, attribute in sorted(node.attributes.data.items())
     )
     return node.domain, node.op_type, tuple(map(id, node.inputs)), len(node.outputs), attributes
 

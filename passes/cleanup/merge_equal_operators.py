@@ -51,13 +51,13 @@ def _comparable(node: Node) -> bool:
         node.domain == "tflite"
         and node.op_type not in _RANDOM | _STATEFUL
         and not any(
-            item.type in (AttributeType.GRAPH, AttributeType.GRAPHS) for item in node.attributes.values()
+            item.type in (AttributeType.GRAPH, AttributeType.GRAPHS) for item in node.attributes.data.values()
         )
     )
 
 
 def _key(node: Node) -> Hashable:
-    attributes = tuple((name, str(item.value)) for name, item in sorted(node.attributes.items()))
+    attributes = tuple((name, str(item.value)) for name, item in sorted(node.attributes.data.items()))
     return node.op_type, tuple(map(_operand, node.inputs)), len(node.outputs), attributes
 
 

@@ -292,7 +292,7 @@ def operator_version(node: onnx_ir.Node) -> int:
         [_dtype(value) for value in node.inputs],
         [_dtype(value) for value in node.outputs],
         [() if value is None or value.shape is None else tuple(value.shape.dims) for value in node.inputs],
-        {name: attribute.value for name, attribute in node.attributes.items()},
+        {name: attribute.value for name, attribute in node.attributes.data.items()},
         node,
     )
     return max((version for version, condition in rules if condition(signature)), default=lowest)

@@ -150,7 +150,7 @@ class _Planner:
     def _options(self, node: onnx_ir.Node) -> Iterator[tuple[str, Any]]:
         attributes = node.attributes
         yield from _derived(node)
-        for name, attribute in attributes.items():
+        for name, attribute in attributes.data.items():
             if attribute.type == onnx_ir.AttributeType.GRAPH:
                 field_name = name.removesuffix("_branch") + "_subgraph_index"
                 yield field_name, self._subgraph(node, name, attribute.as_graph())
