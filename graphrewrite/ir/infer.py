@@ -20,7 +20,7 @@ import onnx_ir.serde
 
 from graphrewrite.errors import InternalError
 from graphrewrite.ir.constants import is_constant
-from graphrewrite.ir.known_rules import result_type
+from graphrewrite.ir.known_rules import plain_type, result_type
 from graphrewrite.ir.meaning import OPSET, BodyNode, control_flow_meaning, has_meaning, meaning_of
 from graphrewrite.ir.shapes import Dim, Dims, broadcast, combine, dims, rank, resolve_reshape, shape_data
 from graphrewrite.ir.signature import inferred_from, signature
@@ -145,7 +145,10 @@ def _infer_onnx(node: onnx_ir.Node) -> bool:
 
 
 def _onnx_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
-    """What ONNX's own rules say of each output; None where an operand's type is unknown."""
+    """What ONNX's rules say of each output; None where an operand's type is unknown."""
+    known = plain_type(node)
+    if known is not None:
+        return (known,)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:

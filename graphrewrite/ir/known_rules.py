@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import onnx
 import onnx.numpy_helper
+import onnx_ir
 
-from graphrewrite.ir.shapes import Dims
+from graphrewrite.ir.shapes import Dims, dims
 
 Tensor: TypeAlias = "tuple[int, Dims | None]"
 """Element type and dimensions."""
@@ -21,6 +22,12 @@ Known: TypeAlias = "tuple[int, tuple[int, ...]]"
 Rule = Callable[[Sequence[Known], Mapping[str, Any], Sequence[onnx.TensorProto | None]], "Tensor | None"]
 """(operands, attributes, contents of constant operands) -> result."""
 
+_UNARY = (
+    *("Relu", "LeakyRelu", "Elu", "HardSwish", "Sigmoid", "Tanh", "Erf"),
+    *("Exp", "Log", "Sqrt", "Neg", "Abs", "Reciprocal", "Sin", "Cos"),
+)
+_BINARY = ("Add", "Sub", "Mul", "Div")
+_PLAIN_ARITY = {**dict.fromkeys(_UNARY, 1), **dict.fromkeys(_BINARY, 2), "Transpose": 1, "Identity": 1}
 _FLOAT, _INT32, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32, onnx.TensorProto.INT64
 
 
@@ -35,11 +42,24 @@ def result_type(
     if rule is None:
         return None
     known: list[Known] = []
-    for dtype, dims in operands:
-        if dims is None or not all(dim.__class__ is int for dim in dims):
+    for dtype, shape in operands:
+        if shape is None or not all(dim.__class__ is int for dim in shape):
             return None
-        known.append((dtype, dims))  # type: ignore[arg-type]
+        known.append((dtype, shape))  # type: ignore[arg-type]
     return rule(known, attributes, contents)
+
+
+def plain_type(node: onnx_ir.Node) -> Tensor | None:
+    """`result_type` for a node of a source model, which may break any rule: only where nothing else is to be checked."""
+    if len(node.inputs) != _PLAIN_ARITY.get(node.op_type) or len(node.outputs) != 1:
+        return None
+    operands: list[Tensor] = []
+    for value in node.inputs:
+        if value is None or not isinstance(value.type, onnx_ir.TensorType):
+            return None
+        operands.append((int(value.type.dtype), dims(value)))
+    attributes = {name: item.value for name, item in node.attributes.data.items()}
+    return result_type(node.op_type, operands, attributes, (None,) * len(operands))
 
 
 def _like_first(operands: Sequence[Known], attributes: Mapping[str, Any], _: object) -> Tensor | None:
@@ -55,10 +75,10 @@ def _cast(operands: Sequence[Known], attributes: Mapping[str, Any], _: object) -
 
 
 def _transpose(operands: Sequence[Known], attributes: Mapping[str, Any], _: object) -> Tensor | None:
-    (dtype, dims), perm = operands[0], attributes.get("perm")
-    if perm is None or sorted(perm) != list(range(len(dims))):
+    (dtype, shape), perm = operands[0], attributes.get("perm")
+    if perm is None or {*map(type, perm)} - {int} or sorted(perm) != list(range(len(shape))):
         return None
-    return dtype, tuple([dims[axis] for axis in perm])
+    return dtype, tuple([shape[axis] for axis in perm])
 
 
 def _arithmetic(operands: Sequence[Known], attributes: Mapping[str, Any], _: object) -> Tensor | None:
@@ -92,10 +112,10 @@ def _reshape(
     target = contents[1]
     if target is None or target.data_type != _INT64 or attributes.get("allowzero"):
         return None
-    (dtype, dims), out = operands[0], [int(dim) for dim in onnx.numpy_helper.to_array(target).reshape(-1)]
-    if 0 in out or 0 in dims or out.count(-1) > 1 or min(out, default=1) < -1:
+    (dtype, shape), out = operands[0], [int(dim) for dim in onnx.numpy_helper.to_array(target).reshape(-1)]
+    if 0 in out or 0 in shape or out.count(-1) > 1 or min(out, default=1) < -1:
         return None
-    count = math.prod(dims)
+    count = math.prod(shape)
     if -1 in out:
         rest = -math.prod(out)
         if count % rest:
@@ -105,12 +125,9 @@ def _reshape(
 
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        ("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Abs", "Reciprocal", "Erf", "Sin", "Cos"),
-        _like_first,
-    ),
-    **dict.fromkeys(("Clip", "LeakyRelu", "Elu", "Softmax", "Gelu", "HardSwish"), _like_first),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
+    **dict.fromkeys(_UNARY, _like_first),
+    **dict.fromkeys(("Clip", "Softmax", "Gelu"), _like_first),
+    **dict.fromkeys(_BINARY, _arithmetic),
     "Identity": _identity,
     "Cast": _cast,
     "Transpose": _transpose,

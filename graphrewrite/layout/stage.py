@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphrewrite.ir import Graph, Model
+from graphrewrite.ir import Graph, Model, all_graphs
 from graphrewrite.layout.assign import Boundary, assign
 from graphrewrite.layout.materialise import RULE, materialise
 from graphrewrite.layout.rules import Dialect, Signatures
@@ -28,7 +28,7 @@ def assign_layout(
     Graphs in attributes (branches, loop bodies) are done each on its own, their boundaries plain.
     """
     statistics = {RULE: RuleStatistics()}
-    graphs = {graph: Signatures(dialect) for graph in (model.graph, *model.graph.subgraphs())}
+    graphs = {graph: Signatures(dialect) for graph in all_graphs(model.graph)}
 
     def shorten() -> None:
         for graph in graphs:

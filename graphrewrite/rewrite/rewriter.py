@@ -541,8 +541,14 @@ def _detach_subgraphs(node: Node) -> list[Value]:
 
 
 def _attribute(name: str, content: Any) -> Attr:
+    if type(content) is int:  # most are; asking for a Graph takes the longest
+        return onnx_ir.AttrInt64(name, content)
+    if isinstance(content, str):
+        return onnx_ir.AttrString(name, content)
     if isinstance(content, Attr):
         return content
+    if isinstance(content, list | tuple) and content and type(content[0]) is int:
+        return onnx_ir.AttrInt64s(name, content)
     if isinstance(content, Graph):
         return onnx_ir.AttrGraph(name, content)
     if isinstance(content, bool | np.bool_):
@@ -551,8 +557,6 @@ def _attribute(name: str, content: Any) -> Attr:
         return onnx_ir.AttrInt64(name, int(content))
     if isinstance(content, float | np.floating):
         return onnx_ir.AttrFloat32(name, float(content))
-    if isinstance(content, str):
-        return onnx_ir.AttrString(name, content)
     if isinstance(content, np.ndarray):
         return onnx_ir.AttrTensor(name, Tensor(content))
     if is_tensor(content):

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from graphrewrite.ir import AttributeType, Graph, Model, Node, is_pure
+from graphrewrite.ir import AttributeType, Graph, Model, Node, all_graphs, is_pure
 from graphrewrite.pipeline import Pass, Stage
 from graphrewrite.rewrite import Rewriter, RuleStatistics
 
@@ -29,7 +29,7 @@ class EliminateCommonSubexpressions(Pass):
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
         """Each graph in its own order, so that operands are merged before their users are compared."""
-        for graph in (model.graph, *model.graph.subgraphs()):
+        for graph in all_graphs(model.graph):
             self._graph(graph, rewriter)
         return {}
 

@@ -100,13 +100,13 @@ def _known(node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.integer]] | No
 
 
 def _is_small_constant(node: Node) -> bool:
-    if not node.inputs or len(node.outputs) != 1 or not is_pure(node) or "quantize" in node.op_type.lower():
-        return False
     for value in node.inputs:
         if value is not None and not (
             is_constant(value) and value.const_value is not None and value.const_value.size <= _SMALL
         ):
             return False
+    if not node.inputs or len(node.outputs) != 1 or not is_pure(node) or "quantize" in node.op_type.lower():
+        return False
     shape = static_dims(node.outputs[0])
     return shape is None or math.prod(shape) <= _SMALL
 

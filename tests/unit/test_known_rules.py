@@ -7,10 +7,11 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import onnx.shape_inference
+import onnx_ir
 import pytest
 
-from graphrewrite.ir import OPSET, schema
-from graphrewrite.ir.known_rules import _RULES, result_type
+from graphrewrite.ir import OPSET, DataType, Node, Shape, TensorType, Value, schema
+from graphrewrite.ir.known_rules import _RULES, plain_type, result_type
 from graphrewrite.ir.type_protos import proto_fact, tensor_proto
 
 FLOAT, INT32, INT64, BOOL = (getattr(onnx.TensorProto, name) for name in ("FLOAT", "INT32", "INT64", "BOOL"))
@@ -100,3 +101,20 @@ def test_reshape_as_onnx(target) -> None:
 )
 def test_left_to_onnx(op_type, operands, attributes, contents) -> None:
     assert result_type(op_type, operands, attributes, contents) is None
+
+
+def _node(op_type: str, *shapes: tuple[int, ...], **attributes: object) -> Node:
+    inputs = [
+        Value(name=f"i{i}", type=TensorType(DataType.FLOAT), shape=Shape(s)) for i, s in enumerate(shapes)
+    ]
+    return Node("", op_type, inputs, onnx_ir.convenience.convert_attributes(attributes))
+
+
+def test_a_source_model_may_break_any_rule() -> None:
+    assert plain_type(_node("Relu", (2, 3))) == (FLOAT, (2, 3))
+    assert plain_type(_node("Relu", (2, 3), (2, 3))) is None
+    assert plain_type(_node("Add", (2, 3), (1, 3))) == (FLOAT, (2, 3))
+    assert plain_type(_node("Add", (2, 3), (2, 3), (2, 3))) is None
+    assert plain_type(_node("Softmax", (2, 3), axis=7)) is None
+    assert plain_type(_node("Transpose", (2, 3), perm=[1, 0])) == (FLOAT, (3, 2))
+    assert plain_type(_node("Transpose", (2, 3), perm=[1.0, 0.0])) is None

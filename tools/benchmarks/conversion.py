@@ -19,7 +19,7 @@ import graphrewrite.api
 from graphrewrite.pipeline import known_passes
 from graphrewrite.registry import rows
 import graphrewrite.targets.tflite.target, graphrewrite.targets.tflite.emit, graphrewrite.targets.tflite.validate
-import graphrewrite.targets.tflite.builder
+import graphrewrite.targets.tflite.builder, graphrewrite.targets.tflite.layout_dialect
 known_passes(), rows()
 started = time.perf_counter()
 result = graphrewrite.api.run(sys.argv[1], "tflite", output=sys.argv[2], check=False)
