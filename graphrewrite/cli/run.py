@@ -90,8 +90,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--time-passes", action="store_true", help="print what each pass took")
     watch.add_argument(
         "--stop-after",
-        metavar="PASS",
-        help="stop after that pass and write the graph, which ONNX Runtime still runs, as .onnx",
+        metavar="PASS[:N]",
+        help="stop after that pass, or after N rewrites of it, and write the graph, which ONNX Runtime still runs, as .onnx",
     )
 
 
@@ -198,7 +198,9 @@ def _stop_file(arguments: argparse.Namespace) -> Path | None:
 
     if not arguments.stop_after:
         return None
-    path = Path(arguments.output or f"{Path(arguments.model).stem}.{arguments.stop_after}.onnx")
+    path = Path(
+        arguments.output or f"{Path(arguments.model).stem}.{arguments.stop_after.replace(':', '-')}.onnx"
+    )
     if path.suffix != ".onnx":
         raise UsageError(f"--stop-after writes an ONNX graph: name the output something.onnx, not '{path}'")
     return path

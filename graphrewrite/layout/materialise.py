@@ -41,15 +41,16 @@ _LAZY_BYTES = 1 << 16
 
 
 def materialise(graph: Graph, plan: Assignment, dialect: Dialect, rewriter: Rewriter) -> None:
-    """Carry out `plan` on `graph`."""
-    logical = {value: value.shape for value in plan.forms}
-    for value, perm in plan.forms.items():
-        if plan.written(value):
-            rewriter.store_permuted(value, perm)
-    work = _Work(graph, plan, dialect, rewriter, {v: _dims(shape) for v, shape in logical.items()})
-    for node in list(graph):
-        work.node(node)
-    work.outputs()
+    """Carry out `plan` on `graph`: all of it or, where the limit of rewrites has been reached, nothing."""
+    with rewriter.together():
+        logical = {value: value.shape for value in plan.forms}
+        for value, perm in plan.forms.items():
+            if plan.written(value):
+                rewriter.store_permuted(value, perm)
+        work = _Work(graph, plan, dialect, rewriter, {v: _dims(shape) for v, shape in logical.items()})
+        for node in list(graph):
+            work.node(node)
+        work.outputs()
 
 
 def _dims(shape: Shape | None) -> Dims:

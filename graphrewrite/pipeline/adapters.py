@@ -201,7 +201,12 @@ def _pass_class(
 ) -> PassClass:
     """A pass class whose name in kebab case is `name` with dashes."""
     camel = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
-    namespace = {"run": run, "__module__": module, "__doc__": doc or f"The function `{name}`."}
+
+    def whole(self: Pass, model: Model, rewriter: Rewriter) -> Any:
+        with rewriter.together():
+            return run(self, model, rewriter)
+
+    namespace = {"run": whole, "__module__": module, "__doc__": doc or f"The function `{name}`."}
     made: PassClass = dataclasses.make_dataclass(
         camel, list(options), bases=(Pass,), namespace=namespace, frozen=True
     )

@@ -108,7 +108,7 @@ def adopt(name: str, model: Model, rewriter: Rewriter, before: Snapshot, *, rewr
         raise UsageError(f"pass '{name}' left a graph that is not valid: {error}") from error
     if _contract(model.graph.outputs) != before.outputs:
         raise UsageError(f"pass '{name}' changed the type of an output: {_contract(model.graph.outputs)}")
-    rewriter.count += rewrites
+    rewriter.started(name, name, rewrites)
 
 
 def _restore_origins(graph: Graph, known: dict[str, tuple[str, ...]]) -> None:

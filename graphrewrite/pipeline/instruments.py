@@ -122,24 +122,32 @@ class TimePasses(BaseInstrument):
 
 
 class StopAfter(BaseInstrument):
-    """Ends the pipeline after a pass."""
+    """Ends the pipeline after a pass, or after the first `rewrites` rewrites of it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rewrites: int | None = None) -> None:
         self._name = name
+        self._rewrites = rewrites
 
     @classmethod
-    def checked(cls, name: str, passes: Sequence[Pass]) -> StopAfter:
-        """One for a pass of `passes`.
+    def checked(cls, text: str, passes: Sequence[Pass]) -> StopAfter:
+        """One for `PASS` or `PASS:N` of `passes`.
 
         Raises:
-            UsageError: it is not among them.
+            UsageError: the pass is not among them, or N is no number.
         """
+        name, colon, number = text.partition(":")
         names = [item.name for item in passes]
         if name not in names:
             raise UsageError(
-                f"--stop-after {name}: that pass is not in this pipeline, which is {', '.join(names)}"
+                f"--stop-after {text}: that pass is not in this pipeline, which is {', '.join(names)}"
             )
-        return cls(name)
+        if colon and not number.isdigit():
+            raise UsageError(f"--stop-after is PASS, or PASS:N for N rewrites of it, not '{text}'")
+        return cls(name, int(number) if colon else None)
+
+    def limit(self, item: Pass) -> int | None:
+        """That of the pass."""
+        return self._rewrites if item.name == self._name else None
 
     def should_stop(self, item: Pass) -> bool:
         """True after the pass."""

@@ -12,7 +12,7 @@ from graphrewrite.errors import InternalError
 from graphrewrite.ir import Model, fingerprint, verify
 from graphrewrite.pipeline.passes import Pass
 from graphrewrite.pipeline.spec import describe
-from graphrewrite.rewrite import Census, Rewriter, RuleStatistics, all_nodes, operator
+from graphrewrite.rewrite import Census, LimitReached, Listener, Rewriter, RuleStatistics, all_nodes, operator
 
 
 @dataclasses.dataclass
@@ -45,6 +45,13 @@ class Instrument(Protocol):
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
         """`item` has run; the model is verified."""
 
+    def limit(self, item: Pass) -> int | None:
+        """How many rewrites `item` may make, mandatory or not; None for any number.
+
+        The graph in between may be of no dialect alone; it still runs.
+        """
+        return None
+
     def should_stop(self, item: Pass) -> bool:
         """True ends the pipeline after `item`."""
         return False
@@ -62,6 +69,9 @@ class BaseInstrument:
     def before_pass(self, item: Pass, model: Model) -> None: ...
 
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None: ...
+
+    def limit(self, item: Pass) -> int | None:
+        return None
 
     def should_stop(self, item: Pass) -> bool:
         return False
@@ -85,18 +95,19 @@ def run_pipeline(
     *,
     instruments: Sequence[Instrument] = (),
     rewrite_limit: int | None = None,
+    listeners: Sequence[Listener] = (),
     debug: bool = False,
     guard: Guard | None = None,
     first: int = 0,
 ) -> list[PassRecord]:
     """Run `passes` on `model` in place.
 
-    `first` is the number of the first pass in the records.
+    `first` is the number of the first pass in the records. `listeners` are told of every change.
 
     `rewrite_limit` ends rewriting after that many rewrites of optional passes (mandatory ones go on, so that the result is
-    still a whole model). `guard` looks at the model after each pass that changed it; where it finds a reason, an optional
-    pass is rolled back, and a mandatory one stands with the reason in its record. `debug` verifies the graph after each
-    pass and catches one that changed it without the rewriter.
+    still a whole model; an instrument may limit any pass). `guard` looks at the model after each pass that changed it; where
+    it finds a reason, an optional pass is rolled back, and a mandatory one stands with the reason in its record. `debug`
+    verifies the graph after each pass and catches one that changed it without the rewriter.
 
     Raises:
         InternalError: a pass broke an invariant.
@@ -111,13 +122,18 @@ def run_pipeline(
         for instrument in instruments:
             instrument.before_pass(item, model)
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
-        rewriter = Rewriter(model, limit=left, census=census)
+        limits = [left, *(instrument.limit(item) for instrument in instruments)]
+        limit = min((number for number in limits if number is not None), default=None)
+        rewriter = Rewriter(model, limit=limit, listeners=listeners, census=census)
         before = len(rewriter.census())
         print_before = fingerprint(model) if debug else ""
         snapshot = model.clone() if guard is not None and not item.mandatory else None
         meta = dict(model.meta)
         started = time.perf_counter()
-        rules = item.run(model, rewriter) or {}
+        try:
+            rules = item.run(model, rewriter) or {}
+        except LimitReached:
+            rules = {}
         seconds = time.perf_counter() - started
         if not item.mandatory:
             applied += rewriter.count

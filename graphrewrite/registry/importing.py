@@ -41,9 +41,14 @@ def import_model(model: Model, rewriter: Rewriter) -> None:
         raise InvalidModel(
             f"the model uses opset {version}; graphrewrite reads {OLDEST} and newer: convert it with onnx.version_converter"
         )
+    with rewriter.together():  # nodes of two opsets side by side mean nothing
+        _import(model, rewriter, version)
+
+
+def _import(model: Model, rewriter: Rewriter, version: int) -> None:
     if model.functions:
+        rewriter.started("inline-functions", next(iter(model.functions.values())).name)
         onnx_ir.passes.common.InlinePass()(model)
-        rewriter.count += 1
     _drop_default_inputs(model, rewriter)
     _name_dimensions(model.graph)
     walk = _Walk(model, rewriter, version)

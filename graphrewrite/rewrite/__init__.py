@@ -18,11 +18,12 @@ from graphrewrite.rewrite.pattern import (
     scalar,
     value,
 )
-from graphrewrite.rewrite.rewriter import Rewriter
+from graphrewrite.rewrite.rewriter import LimitReached, Rewriter
 
 __all__ = [
     "BaseListener",
     "Census",
+    "LimitReached",
     "Listener",
     "Match",
     "MatchFailure",

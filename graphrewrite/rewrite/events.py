@@ -18,6 +18,8 @@ class RewriteRecord:
     rule: str
     root: str
     """Source name of the root node."""
+    group: int
+    """Position of the first of the rewrites that leave a whole graph only together; its own where it stands alone."""
 
 
 class Listener(Protocol):

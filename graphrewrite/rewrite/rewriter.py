@@ -49,16 +49,22 @@ from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.events import Listener, RewriteRecord
 
 GENERATED = "graphrewrite.generated_name"
+COLLECT = "collect-garbage"
+"""Rule name of removing what nothing needs."""
 FOLD_LIMIT = 64 << 20
 """Constant results above this many bytes are not computed while building: folding must not inflate the file."""
+
+
+class LimitReached(Exception):
+    """One more rewrite would start than the limit allows. The graph is whole; whoever set the limit catches it."""
 
 
 class Rewriter:
     """Adds, replaces and removes nodes of one model.
 
     Changes happen inside `with rewriter.rewrite(rule, root, matched):`; new nodes are inserted before `root` and inherit the
-    origins of all matched nodes. `limit` bounds the number of rewrites (for bisection); `allowed()` says whether one more
-    may start.
+    origins of all matched nodes. `limit` bounds the number of rewrites (for bisection): the first one beyond it raises
+    LimitReached before it changes anything, and `allowed()` says beforehand whether one more may start.
     """
 
     def __init__(
@@ -85,6 +91,10 @@ class Rewriter:
         self._prefix = "value"
         self._changes = 0
         """Nodes added and removed."""
+        self._inside = 0
+        """Rewrites and `together` blocks that are open."""
+        self._group = 0
+        """Number of the first rewrite of those that are done together now."""
         self._census = census
         self._census_taken = 0, 0
 
@@ -99,6 +109,38 @@ class Rewriter:
     ) -> contextlib.AbstractContextManager[None]:
         """One rewrite: nodes made inside stand before `root` and come from `matched` (and `root`)."""
         return _Rewrite(self, rule, root, matched)
+
+    def started(self, rule: str, root: str, count: int = 1) -> None:
+        """Note that a rewrite (or `count` of them in one) begins at the node of source name `root`.
+
+        Raises:
+            LimitReached: there have been as many as the limit allows, and no other is under way.
+        """
+        if self._inside == 0:
+            if not self.allowed():
+                raise LimitReached
+            self._group = self.count
+        record = RewriteRecord(self.count, rule, root, self._group)
+        self.count += count
+        for listener in self.listeners:
+            listener.rewrite_started(record)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Rewrites that leave a whole graph only when all are done: the limit does not stop between them.
+
+        Raises:
+            LimitReached: there have been as many as the limit allows before the first of them.
+        """
+        if self._inside == 0:
+            if not self.allowed():
+                raise LimitReached
+            self._group = self.count
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     @contextlib.contextmanager
     def inside(self, graph: Graph, before: Node | None = None) -> Iterator[None]:
@@ -301,7 +343,7 @@ class Rewriter:
     def merge_constants(self, duplicate: Value, kept: Value) -> None:
         """Every use of the constant `duplicate` reads the equal constant `kept`; `duplicate` is removed."""
         users = [use.node for use in duplicate.uses()]
-        self.count += 1
+        self.started("merge-constants", source_name(users[0]) if users else duplicate.name or "")
         replace_uses(duplicate, kept)
         for listener in self.listeners:
             listener.value_replaced(duplicate, kept, users)
@@ -475,13 +517,16 @@ class Rewriter:
         for graph in reversed(list(all_graphs(self.model.graph))):
             for node in reversed(graph):
                 if node.graph is not None and not any(is_used(value) for value in node.outputs):
+                    if not found:
+                        self.started(COLLECT, source_name(node))
                     self.erase(node)
                     found = True
             for name, value in list(graph.initializers.items()):
                 if not is_used(value):
+                    if not found:
+                        self.started(COLLECT, name)
                     del graph.initializers[name]
                     found = True
-        self.count += found
 
 
 class _Rewrite(contextlib.AbstractContextManager[None]):
@@ -498,17 +543,16 @@ class _Rewrite(contextlib.AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         to, root = self._rewriter, self._root
+        to.started(self._rule, source_name(root))
+        to._inside += 1
         self._saved = to._anchor, to._anchor_graph, to._origins, to._prefix
         first = next((value.name for value in root.outputs if value.name), None)
         to._anchor, to._anchor_graph, to._origins = root, root.graph, self._origins
         to._prefix = first or root.name or root.op_type
-        record = RewriteRecord(to.count, self._rule, source_name(root))
-        to.count += 1
-        for listener in to.listeners:
-            listener.rewrite_started(record)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         to = self._rewriter
+        to._inside -= 1
         to._anchor, to._anchor_graph, to._origins, to._prefix = self._saved
         if isinstance(error, ShapeConflict):
             name = source_name(self._root)
