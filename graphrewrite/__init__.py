@@ -12,6 +12,7 @@ if _typing.TYPE_CHECKING:
     from graphrewrite.api import Result as Result
     from graphrewrite.api import run as run
     from graphrewrite.api import run_all as run_all
+    from graphrewrite.bisection import bisect as bisect
 
 _root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
 if not _os.path.isdir(
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> _typing.Any:
         from graphrewrite import api
 
         return getattr(api, name)
+    if name == "bisect":
+        from graphrewrite.bisection import bisect
+
+        return bisect
     raise AttributeError(f"module 'graphrewrite' has no attribute '{name}'")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphrewrite.errors import NotChecked, OutputsDiffer
-from graphrewrite.ir import Array, Model, to_runnable_proto
+from graphrewrite.ir import Model
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
 from graphrewrite.numeric.ranges import HalfReport, examine
-from graphrewrite.numeric.reference import create_session
+from graphrewrite.numeric.state import judge_state
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
 from graphrewrite.report.repro import leave_repro
 from graphrewrite.report.schema import report
@@ -225,29 +225,9 @@ class Guard:
         self.original = original
 
     def __call__(self, item: Pass, model: Model) -> str:
-        """Why the pass must be undone; empty where the outputs are still right."""
-        plan = NoisePlan.of(model, self.original.open())
-        try:
-            session = create_session(to_runnable_proto(plan.externalised(model)))
-        except (
-            NotChecked
-        ):  # ONNX Runtime lacks a kernel for this state (random ops of unknown shape); the next may run
-            return ""
-        names = [entry.name for entry in session.get_outputs()]
-
-        def runner(sample: Sample) -> Mapping[str, Array]:
-            return dict(zip(names, session.run(names, sample), strict=True))
-
-        try:
-            result = self.original.compare(
-                model, plan, {"onnxruntime": runner}, samples=self.original.samples[:1]
-            )
-        except NotChecked:
-            raise
-        except Exception as error:  # ONNX Runtime raises many types; the graph before the pass did run
-            return f"ONNX Runtime fails on the graph: {str(error).strip().splitlines()[0][:200]}"
-        bad = next((entry for entry in result.outputs if not entry.passed), None)
-        return "" if bad is None else f"output '{bad.name}': {bad.problem}"
+        """Why the pass must be undone; empty where the outputs are still right, or the state can't be run and the next may."""
+        verdict = judge_state(self.original, model, samples=self.original.samples[:1])
+        return verdict.problem if verdict.right is False else ""
 
 
 def _difference(verdict: CheckReport, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ def pipeline_of(arguments: argparse.Namespace) -> list[Pass]:
 
     target = target_of(arguments)
     return build(passes_of(arguments), target.name, target.options)
+
+
+def repeated(arguments: argparse.Namespace) -> str:
+    """The flags that make the same pipeline and samples for another command, as a shell reads them; "" where all are defaults."""
+    given: list[str] = []
+    for flag in ("target", "precision", "minimum_deployment_target", "samples", "seed"):
+        content = getattr(arguments, flag, None)
+        if content not in (None, 0) and (flag, content) != ("target", "tflite"):
+            given += [f"--{flag.replace('_', '-')}", str(content)]
+    for flag in ("passes", "shape"):
+        for content in getattr(arguments, flag) or ():
+            given += [f"--{flag}", content]
+    return "".join(f" {shlex.quote(item)}" for item in given)
 
 
 def passes_of(arguments: argparse.Namespace) -> list[str]:

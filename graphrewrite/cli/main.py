@@ -26,6 +26,7 @@ COMMANDS = {
     "passes": "passes",
     "ops": "ops",
     "explain": "explain",
+    "bisect": "bisect",
     "import": "import_model",
 }
 """Command name to module of `graphrewrite.cli`, in the order of `--help`."""
@@ -46,6 +47,7 @@ start with:
   graphrewrite run model.onnx              convert to model.tflite and prove it
   graphrewrite check model.onnx            what stands in the way, without writing anything
   graphrewrite diff model.onnx             what each pass changes
+  graphrewrite bisect model.onnx           which pass, and which rewrite of it, made the outputs wrong
 """
 
 

@@ -1,4 +1,4 @@
-"""`graphrewrite verify`: run two files on the same inputs and compare every output."""
+"""`graphrewrite verify`: run two files on the same inputs and compare every output, or every value inside."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ from typing import TYPE_CHECKING
 from graphrewrite.cli.flags import add_samples, add_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    import onnx
-
-    from graphrewrite.numeric.check import Runner
-    from graphrewrite.numeric.inputs import Sample
+    from graphrewrite.numeric.check import CheckReport, Runner
+    from graphrewrite.numeric.metrics import Comparison
+    from graphrewrite.numeric.original import Original
     from graphrewrite.numeric.reference import Reference
 
 HELP = "compare two files on the same inputs"
 DESCRIPTION = """\
 Run an ONNX model and a second one, a target's or .onnx, on the same inputs and compare every output, by name. The
-file may come from anywhere. Exit code 0 where they agree, 4 where they differ.
+file may come from anywhere. Exit code 0 where the outputs agree, 4 where they differ.
 
   graphrewrite verify model.onnx model.tflite
+  graphrewrite verify model.onnx model.tflite --per-value
   graphrewrite verify model.onnx repro/model/rejected.tflite --samples repro/model/samples.npz
+
+With --per-value also what lies between: each value in the file that bears the name of one of the original's is
+compared with it, in the order in which the original computes them, so that the first line is where to look. Values
+stored channels last are turned back; those that passes have fused into others are not there any more.
 """
+_SHOWN = 20
+"""Values that differ, printed before the rest are counted."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="ORIGINAL", help="the ONNX model to be compared with")
     parser.add_argument("candidate", metavar="FILE", help="the model to judge: .tflite, .onnx, ...")
+    parser.add_argument(
+        "--per-value",
+        action="store_true",
+        help="compare the values inside as well, the first difference first",
+    )
     add_samples(parser)
     add_shape(parser)
 
@@ -39,25 +50,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run both and compare."""
     from graphrewrite.errors import OutputsDiffer
-    from graphrewrite.numeric.check import check, margins
-    from graphrewrite.numeric.reference import open_reference
-    from graphrewrite.report.text import comparison_lines
+    from graphrewrite.numeric.check import check
 
-    samples = _samples(arguments)
-    runners = _runners(Path(arguments.candidate))
-    margin = margins(_graph(arguments.model))
-    reference = open_reference(
-        arguments.model, extra_outputs=dict.fromkeys(item.scores for item in margin.values())
-    )
-    _refuse_noise(arguments.model, reference)
+    path = Path(arguments.candidate)
+    original = _original(arguments)
+    runners = _runners(path)
+    _refuse_noise(arguments.model, original.open())
     verdict = check(
-        reference, samples, runners, margin=margin, first_sample_only=frozenset(list(runners)[1:])
+        original.open(),
+        original.samples,
+        runners,
+        margin=original.margin,
+        first_sample_only=frozenset(list(runners)[1:]),
     )
-    found = verdict.to_json()
+    values = _values(original, path, verdict) if arguments.per_value else None
     if arguments.json:
-        print(json.dumps({"schema": 1, "check": found}, indent=2))
+        inside = {} if values is None else {"values": [item.to_json() for item in values]}
+        print(json.dumps({"schema": 1, "check": verdict.to_json(), **inside}, indent=2))
     else:
-        print("\n".join(comparison_lines(found["outputs"])))
+        print("\n".join(_lines(original, verdict, values)))
     if verdict.passed:
         return 0
     if arguments.json:  # the document above says everything
@@ -68,40 +79,78 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
 
-def _graph(path: str) -> onnx.ModelProto:
-    import onnx
+def _lines(original: Original, verdict: CheckReport, values: Sequence[Comparison] | None) -> list[str]:
+    from graphrewrite.report.text import comparison_lines
 
-    return onnx.load(path, load_external_data=False)
+    lines = comparison_lines(verdict.to_json()["outputs"])
+    if values is None:
+        return lines
+    wrong = [item for item in values if not item.passed]
+    if not values:
+        return [*lines, "no value inside the file bears the name of one of the original's"]
+    if not wrong:
+        return [*lines, f"all {len(values)} values inside that have a name in the original are right"]
+    lines.append(
+        f"{len(wrong)} of {len(values)} values inside differ, the first is written by {original.computed()[wrong[0].name]}:"
+    )
+    lines += comparison_lines([item.to_json() for item in wrong[:_SHOWN]])
+    return [*lines, *([f"  and {len(wrong) - _SHOWN} after these"] if len(wrong) > _SHOWN else [])]
 
 
-def _samples(arguments: argparse.Namespace) -> list[Sample]:
-    """Samples for the original, which is read (and refused where it is none) on the way."""
+def _original(arguments: argparse.Namespace) -> Original:
+    """The original with its samples; it is read (and refused where it is none) on the way."""
     from graphrewrite.ir import load
     from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.numeric.inputs import load_samples, make_samples
+    from graphrewrite.numeric.original import Original
     from graphrewrite.pipeline import Stage, build, run_pipeline
 
     model = load(arguments.model)
     set_shapes(model, parse_shapes(arguments.shape))
     run_pipeline(model, [item for item in build("none", "tflite") if item.stage == Stage.IMPORT])
-    if arguments.samples is not None:
-        return load_samples(arguments.samples, {value.name or "": value for value in model.graph.inputs})
-    return make_samples(model.graph, seed=arguments.seed)
+    original = Original(arguments.model)
+    original.draw(model, arguments.samples, arguments.seed)
+    return original
 
 
 def _runners(path: Path) -> Mapping[str, Runner]:
     from graphrewrite.errors import UsageError
-    from graphrewrite.numeric.reference import open_reference
     from graphrewrite.targets.base import target_of
 
     if not path.exists():
         raise UsageError(f"there is no file '{path}'")
     if path.suffix == ".onnx":
-        other = open_reference(path)
-        return {"onnxruntime": lambda sample: other.run({name: sample[name] for name in other.inputs})}
+        return {"onnxruntime": _onnx_runner(path, None)}
     found = target_of(path)
     found.require()
     return found.runners(path)
+
+
+def _onnx_runner(path: Path, outputs: Sequence[str] | None) -> Runner:
+    from graphrewrite.numeric.reference import open_reference
+
+    other = open_reference(path, extra_outputs=outputs or ())
+    return lambda sample: other.run({name: sample[name] for name in other.inputs}, outputs)
+
+
+def _values(original: Original, path: Path, verdict: CheckReport) -> list[Comparison]:
+    """The values inside, on the sample and in the runner that showed a mismatch, or the first ones."""
+    import onnx
+
+    from graphrewrite.numeric.values import compare_values
+    from graphrewrite.targets.base import target_of
+
+    sample = original.samples[max(verdict.failing_sample, 0)]
+    if path.suffix == ".onnx":
+        nodes = onnx.load(path, load_external_data=False).graph.node
+        names = [name for node in nodes for name in node.output if name]
+        return compare_values(original, lambda asked: _onnx_runner(path, asked), names, sample=sample)
+    target = target_of(path)
+
+    def probe(asked: Sequence[str]) -> Runner:
+        found = target.probes(path, asked)
+        return found.get(verdict.failing_runner) or next(iter(found.values()))
+
+    return compare_values(original, probe, target.values(path), sample=sample)
 
 
 def _refuse_noise(path: str, reference: Reference) -> None:

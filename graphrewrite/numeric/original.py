@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from graphrewrite.ir import Array, Model, Source, layout
+from graphrewrite.ir import Array, Model, Source, TensorType, Value, dims, layout
 from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
 from graphrewrite.numeric.inputs import SAMPLES, Sample, checked_sample, load_samples, make_samples
 from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.reference import Reference, open_reference
+
+_UNKNOWN_DIM = 64
+"""Stands for a dynamic dimension where bytes are estimated."""
 
 
 @dataclasses.dataclass
@@ -24,6 +28,8 @@ class Original:
     source: Source
     samples: list[Sample] = dataclasses.field(default_factory=list)
     margin: dict[str, Margin] = dataclasses.field(default_factory=dict)
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Bytes of the tensors that nodes compute, by name and in order; filled by `draw`. A dynamic dimension counts as 64."""
     _reference: Reference | None = None
 
     def draw(
@@ -35,6 +41,8 @@ class Original:
             UsageError: they do not fit the inputs, or an input can't be drawn.
         """
         inputs = {value.name or "": value for value in model.graph.inputs}
+        made = (value for node in model.graph for value in node.outputs)
+        self.sizes = {value.name: nbytes(value) for value in made if value.name and _is_tensor(value)}
         if samples is None:
             static = all(value.shape is not None and value.shape.is_static() for value in inputs.values())
             self.samples = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed)
@@ -53,7 +61,17 @@ class Original:
             self.margin = margins(_proto(self.source))
             scores = dict.fromkeys(item.scores for item in self.margin.values())
             self._reference = open_reference(self.source, extra_outputs=scores)
+            self._reference.memory = {}  # it is asked for each target, and for each state of the graph
         return self._reference
+
+    def computed(self) -> dict[str, str]:
+        """The values that nodes of the source's main graph write, with the node: `Conv 'conv1'`."""
+        return {
+            name: f"{node.op_type} '{node.name or node.output[0]}'"
+            for node in _proto(self.source).graph.node
+            for name in node.output
+            if name
+        }
 
     def compare(
         self,
@@ -82,22 +100,43 @@ class Original:
 
 def fed(runner: Runner, plan: NoisePlan, model: Model) -> Runner:
     """`runner` in the source's dimension order: inputs and outputs that the model stores in another are permuted."""
-    inputs = {value.name: layout(value) for value in model.graph.inputs if value.name}
+    feed = feeder(plan, model)
     outputs = {value.name: layout(value) for value in model.graph.outputs if value.name}
 
     def run(sample: Sample) -> Mapping[str, Array]:
-        feeds = plan.candidate_feeds(sample)
-        fed = {name: feeds[name] for name in [*inputs, *plan.inputs] if name in feeds}
-        for name, facet in inputs.items():
-            if facet is not None and name in fed:
-                fed[name] = np.ascontiguousarray(fed[name].transpose(facet.perm))
-        found = dict(runner(fed))
+        found = dict(runner(feed(sample)))
         for name, facet in outputs.items():
             if facet is not None and name in found:
                 found[name] = found[name].transpose(np.argsort(facet.perm))
         return found
 
     return run
+
+
+def feeder(plan: NoisePlan, model: Model) -> Callable[[Sample], Sample]:
+    """What turns a sample of the source into the inputs of `model`: noise is added, and what it stores permuted is permuted."""
+    inputs = {value.name: layout(value) for value in model.graph.inputs if value.name}
+
+    def feed(sample: Sample) -> Sample:
+        feeds = plan.candidate_feeds(sample)
+        given = {name: feeds[name] for name in [*inputs, *plan.inputs] if name in feeds}
+        for name, facet in inputs.items():
+            if facet is not None and name in given:
+                given[name] = np.ascontiguousarray(given[name].transpose(facet.perm))
+        return given
+
+    return feed
+
+
+def _is_tensor(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and value.dtype is not None and not value.dtype.is_string()
+
+
+def nbytes(value: Value) -> int:
+    """Bytes of a value; a dynamic dimension counts as 64."""
+    known = dims(value) or ()
+    elements = math.prod(dim if isinstance(dim, int) else _UNKNOWN_DIM for dim in known)
+    return int(elements * (value.dtype.itemsize if value.dtype is not None else 4))
 
 
 def _proto(source: Source) -> onnx.ModelProto:

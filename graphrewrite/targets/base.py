@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from graphrewrite.errors import UsageError
+from graphrewrite.errors import NotChecked, UsageError
 from graphrewrite.ir import Model
 from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
@@ -80,6 +80,22 @@ class Target:
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """Ways to run the file, the main one first; slow second opinions after it.
+
+        Raises:
+            NotChecked: it can't be run here.
+        """
+        raise NotImplementedError
+
+    def values(self, path: Path) -> tuple[str, ...]:
+        """Names of the values that a model written at `path` computes on the way to its outputs, in the order it does so.
+
+        Raises:
+            NotChecked: the target can't look into its files.
+        """
+        raise NotChecked(f"values inside of {self.suffix} files can't be read: compare the outputs only")
+
+    def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
+        """As `runners`, for runs that give the values called `names`, as the file stores them, in place of the outputs.
 
         Raises:
             NotChecked: it can't be run here.

@@ -154,6 +154,20 @@ def read(path: str | os.PathLike[str]) -> FileRecord:
                 raise ValueError(f"the file is damaged: {error}") from None
 
 
+def outputs_place(content: bytes | bytearray) -> int:
+    """Position in a .tflite file of the offset that leads to the main graph's vector of outputs.
+
+    Raises:
+        ValueError: it has none.
+    """
+    reader = _Reader(content, len(content))
+    graphs = reader._tables(reader._follow(0), 2)
+    place = reader._place(graphs[0], 2) if graphs else 0
+    if not place:
+        raise ValueError("the file has no outputs")
+    return place
+
+
 class _Reader:
     """Decodes tables by slot number, as in schema.fbs.
 
@@ -161,7 +175,7 @@ class _Reader:
     tensors; this takes a fifth of it.
     """
 
-    def __init__(self, content: mmap.mmap, size: int) -> None:
+    def __init__(self, content: mmap.mmap | bytes | bytearray, size: int) -> None:
         self.content = content
         self.size = size
         self.vtables: dict[int, tuple[int, ...]] = {}

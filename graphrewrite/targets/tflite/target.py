@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,23 @@ class TFLiteTarget(Target):
         """LiteRT with XNNPACK, and with its own kernels as an independent second opinion."""
         return {"litert-xnnpack": LiteRT(path, xnnpack=True), "litert-kernels": LiteRT(path, xnnpack=False)}
 
+    def values(self, path: Path) -> tuple[str, ...]:
+        """What the operators of the main graph write."""
+        from graphrewrite.targets.tflite.read import read
+
+        graph = read(path).subgraphs[0]
+        return tuple(graph.tensors[index].name for item in graph.operators for index in item.outputs)
+
+    def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
+        """LiteRT with XNNPACK on a copy of the file whose outputs are these, and its own kernels on the file itself."""
+        from graphrewrite.targets.tflite.emit import INLINE_LIMIT
+
+        found: dict[str, Runner] = {}
+        if path.stat().st_size < INLINE_LIMIT:
+            found["litert-xnnpack"] = Exposed(path, tuple(names))
+        found["litert-kernels"] = LiteRT(path, xnnpack=False, outputs=tuple(names))
+        return found
+
     def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
         """XNNPACK partitions and the operators left outside them, as the last run saw them."""
         main = runners.get("litert-xnnpack")
@@ -75,17 +93,35 @@ class TFLiteTarget(Target):
 class LiteRT:
     """A Runner that keeps what the runtime said of its last run."""
 
-    def __init__(self, path: Path, *, xnnpack: bool) -> None:
+    def __init__(self, path: Path, *, xnnpack: bool, outputs: Sequence[str] | None = None) -> None:
         self.path = path
         self.xnnpack = xnnpack
+        self.outputs = outputs
         self.result: RunResult | None = None
 
     def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
         """Outputs by name."""
         from graphrewrite.targets.tflite.runtime import runner
 
-        self.result = runner.run(self.path, sample, xnnpack=self.xnnpack)
+        self.result = runner.run(self.path, sample, xnnpack=self.xnnpack, outputs=self.outputs)
         return self.result.outputs
+
+
+class Exposed:
+    """A Runner of inner values with XNNPACK, which forgets what is no output: it runs a copy of the file that has more."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.path = path
+        self.names = names
+
+    def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The values by name."""
+        from graphrewrite.targets.tflite.expose import expose
+
+        with tempfile.TemporaryDirectory() as folder:
+            twin = Path(folder) / self.path.name
+            expose(self.path, twin, self.names)
+            return LiteRT(twin, xnnpack=True, outputs=self.names)(sample)
 
 
 TARGET = TFLiteTarget()
