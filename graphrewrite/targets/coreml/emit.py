@@ -35,6 +35,7 @@ from graphrewrite.targets.coreml.package import write_package
 from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
 
 _FLOATS = (DataType.FLOAT, DataType.FLOAT16)
+_SMALLEST = np.finfo(np.float16).smallest_subnormal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,6 +340,8 @@ class _Emitter:
             return [bool(item) for item in value] if isinstance(value, Sequence) else bool(value)
         if isinstance(value, float):
             half = floating == "fp16" and DataType.FLOAT16 in accepted
+            if half and name == "epsilon" and 0 < value < _SMALLEST:
+                return _SMALLEST  # an epsilon that became 0 would make NaN of a row of equal elements
             return np.float16(value) if half else np.float32(value)
         if isinstance(value, Sequence):
             return [int(item) for item in value]
