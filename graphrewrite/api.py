@@ -10,12 +10,12 @@ from typing import Any
 
 from graphrewrite.conversion import Conversion, Progress, Settings, shared_head
 from graphrewrite.errors import exit_code
-from graphrewrite.ir import Model, Source, load
-from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
+from graphrewrite.ir import Model, Source
+from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
-from graphrewrite.numeric.original import Original
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, build
 from graphrewrite.pipeline.collector import settled_heap
+from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target, TargetSpec, targets
 from graphrewrite.targets.base import target as find_target
 from graphrewrite.targets.files import output_paths
@@ -61,6 +61,10 @@ def run(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
+    inputs: Sequence[str] | str = (),
+    outputs: Sequence[str] | str = (),
+    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
+    io_layout: Mapping[str, str] | Sequence[str] | str = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -82,8 +86,14 @@ def run(
             name with the target's suffix, in the working directory.
         precision: `fp32` or `fp16`; the target's own default where it is not given.
         minimum_deployment_target: the oldest system that the model must run on, for targets that have several.
-        shape: dimensions to fix, as a mapping or as `["x=1,3,512,512"]`.
-        samples: inputs for the check: arrays by input name, or a .npz; seeded random ones by default.
+        shape: sizes of dimensions, as a mapping or as `["x=1,3,224|256,?", "batch=1..8"]` (see `graphrewrite.ir.inputs`).
+        inputs: values to cut the model at: they become its inputs.
+        outputs: values that become the model's outputs; what they do not need goes.
+        normalize: mean and standard deviation by input, `{"image": (127.5, 127.5)}`, each one number or one a channel: the
+            written model takes raw images and normalises them itself.
+        io_layout: `"nhwc"` for every image (rank 4), or `{"image": "nhwc"}`: channels last in the written model.
+        samples: inputs for the check: arrays by input name, or a .npz; seeded random ones by default. In the source's order of
+            dimensions, and before `normalize`.
         seed: of the random samples.
         check: run the file against the original. Without it nothing is proven, and the file is written as it is.
         allow_unchecked: keep the file where the check could not run.
@@ -103,7 +113,8 @@ def run(
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
     settings = Settings(samples, seed, check, allow_unchecked, numeric_each, rewrite_limit, debug, repro)
     chosen = [find_target(target, common)]
-    (outcome,) = _run(model, chosen, passes, output, shape, settings, instruments, progress)
+    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    (outcome,) = _run(model, chosen, passes, output, opening, settings, instruments, progress)
     if outcome.result is None:
         assert outcome.error is not None
         raise outcome.error
@@ -119,6 +130,10 @@ def run_all(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
+    inputs: Sequence[str] | str = (),
+    outputs: Sequence[str] | str = (),
+    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
+    io_layout: Mapping[str, str] | Sequence[str] | str = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -151,7 +166,8 @@ def run_all(
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
     settings = Settings(samples, seed, check, allow_unchecked, numeric_each, rewrite_limit, debug, repro)
     chosen = targets(target, common)
-    found = _run(model, chosen, passes, output, shape, settings, instruments, progress)
+    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    found = _run(model, chosen, passes, output, opening, settings, instruments, progress)
     return {outcome.target.spec: outcome for outcome in found}
 
 
@@ -160,7 +176,7 @@ def _run(
     chosen: list[Target],
     passes: str | Sequence[str],
     output: str | os.PathLike[str] | None,
-    shape: ShapeSpec | Sequence[str],
+    opening: Opening,
     settings: Settings,
     instruments: Sequence[Instrument],
     progress: Progress,
@@ -172,7 +188,7 @@ def _run(
     found: dict[str, Outcome] = {}
     if able:
         with settled_heap() as settle:
-            start = Conversion(Original(source), _load(source, shape, progress), settings, progress)
+            start = Conversion.begin(source, opening, settings, progress)
             settle()
             for item, outcome in zip(able, _convert(start, able, pipelines, paths, instruments), strict=True):
                 found[item.spec] = outcome
@@ -187,13 +203,6 @@ def _missing(target: Target) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def _load(source: Source, shape: ShapeSpec | Sequence[str], progress: Progress) -> Model:
-    progress("loading")
-    model = load(source)
-    set_shapes(model, shape if isinstance(shape, Mapping) else parse_shapes(list(shape)))
-    return model
 
 
 def _convert(

@@ -19,8 +19,8 @@ from graphrewrite.errors import (
     NotExpressible,
     UsageError,
 )
-from graphrewrite.ir import Model, Source, load
-from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
+from graphrewrite.ir import Model, Source
+from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import Comparison
 from graphrewrite.numeric.noise import NoisePlan
@@ -38,6 +38,7 @@ from graphrewrite.pipeline.bisect import (
     guilty_rewrite,
 )
 from graphrewrite.rewrite import Rewriter, RewriteRecord, RuleStatistics
+from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.base import target as find_target
 
@@ -110,6 +111,10 @@ def bisect(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
+    inputs: Sequence[str] | str = (),
+    outputs: Sequence[str] | str = (),
+    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
+    io_layout: Mapping[str, str] | Sequence[str] | str = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = lambda text: None,
@@ -132,14 +137,13 @@ def bisect(
     chosen.require()
     ordered = build(passes, chosen.name, chosen.options)
     progress("loading")
-    start = load(model)
-    set_shapes(start, shape if isinstance(shape, Mapping) else parse_shapes(list(shape)))
-    original = Original(model)
+    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    original, start = opening.begin(model)
     staged = ordered
     if chosen.half:
         at = next((i for i, item in enumerate(ordered) if item.stage >= Stage.STORE), len(ordered))
         staged = [*ordered[:at], _Examine(original), *ordered[at:]]
-    search = _Search(original, chosen, staged, start, samples, seed, progress)
+    search = _Search(opening, original, chosen, staged, start, samples, seed, progress)
     found = search.run()
     index = next((i for i, item in enumerate(ordered) if describe(item) in found.passes), -1)
     return dataclasses.replace(found, index=index, states=search.states)
@@ -162,6 +166,7 @@ class _Examine(Pass):
 
 @dataclasses.dataclass
 class _Search:
+    opening: Opening
     original: Original
     target: Target
     passes: Sequence[Pass]
@@ -181,6 +186,7 @@ class _Search:
         if crash is not None:
             return crash
         self.original.draw(model, self.samples, self.seed)
+        self.opening.arrange(model)
         crash = self._rewrite(model, self.passes[len(head) :])
         if crash is not None:
             return crash

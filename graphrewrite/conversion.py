@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphrewrite.errors import NotChecked, OutputsDiffer
-from graphrewrite.ir import Model
+from graphrewrite.ir import Model, Source
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
@@ -20,6 +20,7 @@ from graphrewrite.numeric.state import judge_state
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
 from graphrewrite.report.repro import leave_repro
 from graphrewrite.report.schema import report
+from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target, Written
 from graphrewrite.targets.files import publish, staged
 
@@ -44,6 +45,7 @@ class Settings:
 class Conversion:
     """A model on its way: the original, the graph as far as it has come, what the passes did, and where time went."""
 
+    opening: Opening
     original: Original
     model: Model
     settings: Settings
@@ -54,10 +56,17 @@ class Conversion:
     """Rewrites of optional passes so far, which `rewrite_limit` bounds."""
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"passes": 0.0})
 
+    @classmethod
+    def begin(cls, source: Source, opening: Opening, settings: Settings, progress: Progress) -> Conversion:
+        """Load `source` as `opening` wants it."""
+        progress("loading")
+        original, model = opening.begin(source)
+        return cls(opening, original, model, settings, progress)
+
     def rewrite(self, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
         """Run `passes` after those that have run; False where an instrument ended the pipeline.
 
-        Samples are drawn after the import, while integer inputs can still be followed to their use.
+        Samples are drawn after the import, while integer inputs can still be followed to their use; then the ends are arranged.
         """
         head = [item for item in passes if item.stage == Stage.IMPORT]
         tail = [item for item in passes if item.stage != Stage.IMPORT]
@@ -66,6 +75,7 @@ class Conversion:
                 return False
             if self.settings.check or self.settings.numeric_each:
                 self.original.draw(self.model, self.settings.samples, self.settings.seed)
+            self.opening.arrange(self.model)
         guard = Guard(self.original) if self.settings.numeric_each else None
         return not tail or self._run(tail, instruments, guard)
 
@@ -137,6 +147,7 @@ class Conversion:
                     path.stem,
                     source=self.original.source,
                     target=target,
+                    flags=self.opening.flags,
                     candidate=candidate,
                     samples=self.original.samples,
                     report=found,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of, target_of
+from graphrewrite.cli.flags import add_model, add_pipeline, opening_of, pipeline_of, target_of
 from graphrewrite.cli.progress import stages
 
 HELP = "list everything that stands in the way of a conversion; writes nothing"
@@ -26,9 +26,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the pipeline; blockers leave as NotExpressible."""
-    from graphrewrite.ir import load
-    from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import run_pipeline
     from graphrewrite.report.schema import report
     from graphrewrite.report.text import graph_report_lines
 
@@ -36,10 +33,10 @@ def execute(arguments: argparse.Namespace) -> int:
     ordered = pipeline_of(arguments)
     with stages() as progress:
         progress("loading")
-        model = load(arguments.model)
-        set_shapes(model, parse_shapes(arguments.shape))
+        opening = opening_of(arguments)
+        _, model = opening.begin(arguments.model)
         progress(f"rewriting with {len(ordered)} passes")
-        records = run_pipeline(model, ordered, debug=arguments.debug)
+        records = opening.rewrite(model, ordered, debug=arguments.debug)
     unchecked = "pre-flight: nothing was written"
     found = report(target, model, records, None, None, unchecked, {}, source=arguments.model)
     if arguments.json:

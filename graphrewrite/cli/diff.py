@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of
+from graphrewrite.cli.flags import add_model, add_pipeline, opening_of, pipeline_of
 
 if TYPE_CHECKING:
     from graphrewrite.pipeline.diff import GraphDiff
@@ -56,19 +56,16 @@ def _two_files(arguments: argparse.Namespace) -> int:
 
 def _pipeline(arguments: argparse.Namespace) -> int:
     from graphrewrite.errors import NotExpressible, UsageError
-    from graphrewrite.ir import load
-    from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import run_pipeline
     from graphrewrite.pipeline.instruments import CollectDiffs
 
     ordered = pipeline_of(arguments)
     if arguments.only is not None and arguments.only not in [item.name for item in ordered]:
         raise UsageError(f"--only {arguments.only}: that pass is not in this pipeline")
-    model = load(arguments.model)
-    set_shapes(model, parse_shapes(arguments.shape))
+    opening = opening_of(arguments)
+    _, model = opening.begin(arguments.model)
     collected = CollectDiffs()
     try:
-        run_pipeline(model, ordered, instruments=[collected], debug=arguments.debug)
+        opening.rewrite(model, ordered, instruments=[collected], debug=arguments.debug)
     except NotExpressible:
         if not arguments.json:  # the passes before the lowering are still worth seeing
             _print_passes(collected, arguments)

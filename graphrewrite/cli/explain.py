@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of
+from graphrewrite.cli.flags import add_model, add_pipeline, opening_of, pipeline_of
 
 if TYPE_CHECKING:
     from graphrewrite.ir import Model, Node
@@ -34,9 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Try the pass and print what came of it."""
     from graphrewrite.errors import UsageError
-    from graphrewrite.ir import load
-    from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.pipeline import RewritePass, run_pipeline
+    from graphrewrite.pipeline import RewritePass
 
     ordered = pipeline_of(arguments)
     names = [item.name for item in ordered]
@@ -48,9 +46,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"'{arguments.name}' is not a rewrite rule: it looks at the whole graph, not at one node"
         )
-    model = load(arguments.model)
-    set_shapes(model, parse_shapes(arguments.shape))
-    run_pipeline(model, ordered[:at], debug=arguments.debug)
+    opening = opening_of(arguments)
+    _, model = opening.begin(arguments.model)
+    opening.rewrite(model, ordered[:at], debug=arguments.debug)
     found = _explain(item, model, arguments.node)
     if arguments.json:
         print(json.dumps({"schema": 1, "pass": item.name, "nodes": found}, indent=2))

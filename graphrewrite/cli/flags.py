@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphrewrite.pipeline import Pass
+    from graphrewrite.sources.opening import Opening
     from graphrewrite.targets.base import Target
 
 
@@ -46,7 +47,50 @@ def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> N
         help="default, none, or a list such as default,-fuse-gelu,my-pass{a=1},my.py:Shrink,pipeline.toml; "
         "`graphrewrite passes` lists them",
     )
+    add_source(parser)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """What is taken of the source, in which sizes and with which ends; `opening_of` reads it."""
     add_shape(parser)
+    parser.add_argument(
+        "--inputs",
+        action="append",
+        default=[],
+        metavar="VALUE,...",
+        help="cut the model: these values become its inputs",
+    )
+    parser.add_argument(
+        "--outputs",
+        action="append",
+        default=[],
+        metavar="VALUE,...",
+        help="cut the model: these values become its outputs, and what they do not need goes",
+    )
+    parser.add_argument(
+        "--normalize",
+        action="append",
+        default=[],
+        metavar="INPUT=MEAN:STD",
+        help="take raw images: (x - mean) / std becomes part of the model; one number each, or one a channel, as in "
+        "image=123.7,116.3,103.5:58.4,57.1,57.4",
+    )
+    parser.add_argument(
+        "--io-layout",
+        action="append",
+        default=[],
+        metavar="nhwc|NAME=nhwc,...",
+        help="channels last in the written model: every input and output of 4 dimensions, or those named",
+    )
+
+
+def opening_of(arguments: argparse.Namespace) -> Opening:
+    """How the flags want the source to be taken in."""
+    from graphrewrite.sources.opening import Opening
+
+    return Opening.of(
+        arguments.shape, arguments.inputs, arguments.outputs, arguments.normalize, arguments.io_layout
+    )
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +147,9 @@ def repeated(arguments: argparse.Namespace) -> str:
         content = getattr(arguments, flag, None)
         if content not in (None, 0) and (flag, content) != ("target", "tflite"):
             given += [f"--{flag.replace('_', '-')}", str(content)]
-    for flag in ("passes", "shape"):
+    for flag in ("passes", "shape", "inputs", "outputs", "normalize", "io_layout"):
         for content in getattr(arguments, flag) or ():
-            given += [f"--{flag}", content]
+            given += [f"--{flag.replace('_', '-')}", content]
     return "".join(f" {shlex.quote(item)}" for item in given)
 
 

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import add_samples, add_shape
+from graphrewrite.cli.flags import add_samples, add_source, opening_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from graphrewrite.ir import Model
     from graphrewrite.numeric.check import CheckReport, Runner
+    from graphrewrite.numeric.inputs import Sample
     from graphrewrite.numeric.metrics import Comparison
     from graphrewrite.numeric.original import Original
     from graphrewrite.numeric.reference import Reference
@@ -44,26 +46,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compare the values inside as well, the first difference first",
     )
     add_samples(parser)
-    add_shape(parser)
+    add_source(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run both and compare."""
     from graphrewrite.errors import OutputsDiffer
-    from graphrewrite.numeric.check import check
+    from graphrewrite.numeric.noise import NoisePlan
+    from graphrewrite.numeric.original import feeder
 
     path = Path(arguments.candidate)
-    original = _original(arguments)
+    original, model = _original(arguments)
     runners = _runners(path)
     _refuse_noise(arguments.model, original.open())
-    verdict = check(
-        original.open(),
-        original.samples,
-        runners,
-        margin=original.margin,
-        first_sample_only=frozenset(list(runners)[1:]),
-    )
-    values = _values(original, path, verdict) if arguments.per_value else None
+    plan = NoisePlan((), {}, {}, {})
+    verdict = original.compare(model, plan, runners)
+    values = _values(original, feeder(plan, model), path, verdict) if arguments.per_value else None
     if arguments.json:
         inside = {} if values is None else {"values": [item.to_json() for item in values]}
         print(json.dumps({"schema": 1, "check": verdict.to_json(), **inside}, indent=2))
@@ -97,19 +95,16 @@ def _lines(original: Original, verdict: CheckReport, values: Sequence[Comparison
     return [*lines, *([f"  and {len(wrong) - _SHOWN} after these"] if len(wrong) > _SHOWN else [])]
 
 
-def _original(arguments: argparse.Namespace) -> Original:
-    """The original with its samples; it is read (and refused where it is none) on the way."""
-    from graphrewrite.ir import load
-    from graphrewrite.ir.inputs import parse_shapes, set_shapes
-    from graphrewrite.numeric.original import Original
+def _original(arguments: argparse.Namespace) -> tuple[Original, Model]:
+    """The original with its samples, and the graph whose ends are those that the file should have."""
     from graphrewrite.pipeline import Stage, build, run_pipeline
 
-    model = load(arguments.model)
-    set_shapes(model, parse_shapes(arguments.shape))
+    opening = opening_of(arguments)
+    original, model = opening.begin(arguments.model)
     run_pipeline(model, [item for item in build("none", "tflite") if item.stage == Stage.IMPORT])
-    original = Original(arguments.model)
     original.draw(model, arguments.samples, arguments.seed)
-    return original
+    opening.arrange(model)
+    return original, model
 
 
 def _runners(path: Path) -> Mapping[str, Runner]:
@@ -132,7 +127,9 @@ def _onnx_runner(path: Path, outputs: Sequence[str] | None) -> Runner:
     return lambda sample: other.run({name: sample[name] for name in other.inputs}, outputs)
 
 
-def _values(original: Original, path: Path, verdict: CheckReport) -> list[Comparison]:
+def _values(
+    original: Original, feed: Callable[[Sample], Sample], path: Path, verdict: CheckReport
+) -> list[Comparison]:
     """The values inside, on the sample and in the runner that showed a mismatch, or the first ones."""
     import onnx
 
@@ -143,14 +140,16 @@ def _values(original: Original, path: Path, verdict: CheckReport) -> list[Compar
     if path.suffix == ".onnx":
         nodes = onnx.load(path, load_external_data=False).graph.node
         names = [name for node in nodes for name in node.output if name]
-        return compare_values(original, lambda asked: _onnx_runner(path, asked), names, sample=sample)
+        return compare_values(
+            original, lambda asked: _onnx_runner(path, asked), names, sample=sample, feed=feed
+        )
     target = target_of(path)
 
     def probe(asked: Sequence[str]) -> Runner:
         found = target.probes(path, asked)
         return found.get(verdict.failing_runner) or next(iter(found.values()))
 
-    return compare_values(original, probe, target.values(path), sample=sample)
+    return compare_values(original, probe, target.values(path), sample=sample, feed=feed)
 
 
 def _refuse_noise(path: str, reference: Reference) -> None:

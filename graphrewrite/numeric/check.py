@@ -91,6 +91,7 @@ def check(
     outputs: Sequence[str] | None = None,
     margin: Mapping[str, Margin] | None = None,
     noise: Callable[[int], Sample] | None = None,
+    prepare: Callable[[Sample], Sample] = dict,
     first_sample_only: frozenset[str] = frozenset(),
 ) -> CheckReport:
     """Compare each runner with the reference on each sample.
@@ -103,6 +104,7 @@ def check(
         outputs: names to compare, all by default.
         margin: see `margins`.
         noise: extra feeds of the reference for sample k (the outputs of random nodes).
+        prepare: makes of a sample what the reference takes.
 
     Raises:
         NotChecked: the reference or a runner could not run.
@@ -113,9 +115,8 @@ def check(
     worst: dict[str, Comparison] = {}
     failing = ("", -1)
     for index, sample in enumerate(samples):
-        feeds = {name: sample[name] for name in reference.inputs} | (
-            noise(index) if noise is not None else {}
-        )
+        given = prepare(sample)
+        feeds = {name: given[name] for name in reference.inputs} | (noise(index) if noise is not None else {})
         wanted = reference.run(feeds, dict.fromkeys(wanted_names))
         for label, run in runners.items():
             if index > 0 and label in first_sample_only:

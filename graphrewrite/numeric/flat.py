@@ -6,15 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 import onnx
-import onnx.shape_inference
 
 from graphrewrite.ir import Model, to_runnable_proto
+from graphrewrite.ir.protos import inferred_types
 
 _INSIDE = "//"
 """Between the name of a target's node and those of the values inside its meaning."""
-
-_SMALL = 1024
-"""Bytes of constants that shape inference sees; larger ones are no shapes."""
 
 
 @dataclasses.dataclass
@@ -44,7 +41,10 @@ class Flat:
             owners |= {name: node.name for item in made for name in item.output if name}
         del proto.graph.node[:]
         proto.graph.node.extend(nodes)
-        return cls(proto, owners, *_inferred(proto))
+        known = {name: item.tensor_type for name, item in inferred_types(proto).items()}
+        types = {name: item.elem_type for name, item in known.items() if item.elem_type}
+        ranks = {name: len(item.shape.dim) for name, item in known.items() if item.HasField("shape")}
+        return cls(proto, owners, types, ranks)
 
     def is_inside(self, name: str) -> bool:
         """True for values of a target operator's meaning, which are none of the graph."""
@@ -73,33 +73,6 @@ def _inlined(call: onnx.NodeProto, function: onnx.FunctionProto) -> Iterable[onn
             copy.output[index] = names.setdefault(name, f"{call.name}{_INSIDE}{name}")
         copy.name = f"{call.name}{_INSIDE}{node.output[0]}"
         yield copy
-
-
-def _inferred(proto: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Element types and ranks by value name. Large constants stand as inputs, so that no weight is copied."""
-    light = onnx.ModelProto(ir_version=proto.ir_version, functions=proto.functions)
-    light.opset_import.extend(proto.opset_import)
-    graph, source = light.graph, proto.graph
-    graph.name = source.name
-    graph.node.extend(source.node)
-    graph.input.extend(source.input)
-    graph.output.extend(source.output)
-    given = {item.name for item in source.input}
-    for tensor in source.initializer:
-        if tensor.ByteSize() <= _SMALL:
-            graph.initializer.append(tensor)
-        elif tensor.name not in given:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    graph.value_info.extend(source.value_info)
-    known = onnx.shape_inference.infer_shapes(light, strict_mode=False).graph
-    infos = {item.name: item.type.tensor_type for item in (*known.input, *known.output, *known.value_info)}
-    types = {name: info.elem_type for name, info in infos.items() if info.elem_type}
-    types |= {tensor.name: tensor.data_type for tensor in source.initializer}
-    ranks = {name: len(info.shape.dim) for name, info in infos.items() if info.HasField("shape")}
-    ranks |= {tensor.name: len(tensor.dims) for tensor in source.initializer}
-    return types, ranks
 
 
 def attributes_of(node: onnx.NodeProto) -> Mapping[str, object]:

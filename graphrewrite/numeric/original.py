@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -23,19 +23,27 @@ _UNKNOWN_DIM = 64
 
 @dataclasses.dataclass
 class Original:
-    """One source model, its samples, and its reference session, which is opened when first needed."""
+    """One source model, its samples, and its reference session, which is opened when first needed.
+
+    `part` is what of it is converted, where that is not all, and `folder` where that part's external data lies. The written model
+    may take its inputs in another form: `raw` makes samples in that form of those drawn for the original, `prepare` goes back.
+    """
 
     source: Source
     samples: list[Sample] = dataclasses.field(default_factory=list)
     margin: dict[str, Margin] = dataclasses.field(default_factory=dict)
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     """Bytes of the tensors that nodes compute, by name and in order; filled by `draw`. A dynamic dimension counts as 64."""
+    part: Source | None = None
+    folder: str | None = None
+    raw: Callable[[Sample], Sample] = dict
+    prepare: Callable[[Sample], Sample] = dict
     _reference: Reference | None = None
 
     def draw(
         self, model: Model, samples: Sequence[Sample] | str | os.PathLike[str] | None, seed: int
     ) -> None:
-        """Take the user's samples, or draw some for the inputs of `model`, the imported source.
+        """Take the user's samples (raw ones), or draw some for the inputs of `model`, the imported source.
 
         Raises:
             UsageError: they do not fit the inputs, or an input can't be drawn.
@@ -45,7 +53,8 @@ class Original:
         self.sizes = {value.name: nbytes(value) for value in made if value.name and _is_tensor(value)}
         if samples is None:
             static = all(value.shape is not None and value.shape.is_static() for value in inputs.values())
-            self.samples = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed)
+            drawn = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed)
+            self.samples = [self.raw(sample) for sample in drawn]
         elif isinstance(samples, str | os.PathLike):
             self.samples = load_samples(samples, inputs)
         else:
@@ -58,17 +67,30 @@ class Original:
             NotChecked: ONNX Runtime can't load the source.
         """
         if self._reference is None:
-            self.margin = margins(_proto(self.source))
+            self.margin = margins(_proto(self.taken))
             scores = dict.fromkeys(item.scores for item in self.margin.values())
-            self._reference = open_reference(self.source, extra_outputs=scores)
+            self._reference = self.open_for(scores)
             self._reference.memory = {}  # it is asked for each target, and for each state of the graph
         return self._reference
+
+    @property
+    def taken(self) -> Source:
+        """What is compared with: the part, or the whole source."""
+        return self.source if self.part is None else self.part
+
+    def open_for(self, extra_outputs: Iterable[str]) -> Reference:
+        """A new session that can give more values.
+
+        Raises:
+            NotChecked: ONNX Runtime can't load the source.
+        """
+        return open_reference(self.taken, extra_outputs=extra_outputs, base_dir=self.folder)
 
     def computed(self) -> dict[str, str]:
         """The values that nodes of the source's main graph write, with the node: `Conv 'conv1'`."""
         return {
             name: f"{node.op_type} '{node.name or node.output[0]}'"
-            for node in _proto(self.source).graph.node
+            for node in _proto(self.taken).graph.node
             for name in node.output
             if name
         }
@@ -94,6 +116,7 @@ class Original:
             tolerance=tolerance,
             margin=self.margin,
             noise=plan.reference_feeds(self.samples),
+            prepare=self.prepare,
             first_sample_only=frozenset(list(runners)[1:]),
         )
 

@@ -15,7 +15,7 @@ from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import FP32, Comparison, Tolerance, compare
 from graphrewrite.numeric.original import Original, nbytes
-from graphrewrite.numeric.reference import create_session, open_reference
+from graphrewrite.numeric.reference import create_session
 
 BATCH_BYTES = 256 << 20
 """Values compared in one run of both sides: their content is held in memory twice."""
@@ -56,10 +56,11 @@ def compare_values(
         NotChecked: one side could not run.
     """
     given = original.samples[0] if sample is None else sample
-    feeds = {name: given[name] for name in original.open().inputs} | (noise or {})
+    prepared = original.prepare(given)
+    feeds = {name: prepared[name] for name in original.open().inputs} | (noise or {})
     found: list[Comparison] = []
     for batch in _batches(_comparable(original, names)):
-        wanted = open_reference(original.source, extra_outputs=batch).run(feeds, batch)
+        wanted = original.open_for(batch).run(feeds, batch)
         got = probe(batch)(feed(given))
         found += [_compared(name, wanted[name], got[name], perms, tolerance) for name in batch if name in got]
     return found

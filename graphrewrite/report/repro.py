@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def leave_repro(
     *,
     source: Source,
     target: Target,
+    flags: Sequence[str],
     candidate: Path,
     samples: Sequence[Mapping[str, Array]],
     report: Mapping[str, Any],
@@ -43,7 +45,7 @@ def leave_repro(
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     passes = ",".join(item["spec"] for item in report["passes"])
     (folder / "command.txt").write_text(
-        f"graphrewrite run {model} --target {target.spec} --samples samples.npz --numeric-each\n"
+        f"{shlex.join(['graphrewrite', 'run', model, '--target', target.spec, *flags])} --samples samples.npz --numeric-each\n"
         f"# passes that ran: {passes}\n"
     )
     return folder

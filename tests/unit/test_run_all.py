@@ -16,7 +16,7 @@ import pytest
 from folder_target import FolderTarget
 
 import graphrewrite
-from graphrewrite import api, conversion
+from graphrewrite import conversion
 from graphrewrite.cli.main import main
 from graphrewrite.errors import (
     MissingExtra,
@@ -29,6 +29,7 @@ from graphrewrite.errors import (
 from graphrewrite.numeric import original
 from graphrewrite.pipeline import Pass, build
 from graphrewrite.pipeline.instruments import DumpIR, PrintChanged, StopAfter, TimePasses
+from graphrewrite.sources import opening
 from graphrewrite.targets.base import target, targets
 
 TEXT = """
@@ -140,7 +141,7 @@ class TestSpecifications:
 class TestOutcomes:
     def test_the_common_work_is_done_once(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = [
-            *(count(monkeypatch, api, name) for name in ("load", "set_shapes")),
+            *(count(monkeypatch, opening, name) for name in ("load", "set_shapes")),
             *(count(monkeypatch, original, name) for name in ("open_reference", "make_samples")),
         ]
         ran: list[str] = []
@@ -209,7 +210,7 @@ class TestOutcomes:
             "report.json",
             "samples.npz",
         ]
-        assert "--target folder{fault=outputs} " in Path("repro/net/command.txt").read_text()
+        assert "--target 'folder{fault=outputs}' " in Path("repro/net/command.txt").read_text()
 
     def test_refusals_are_each_target_s_own(self, model: str) -> None:
         onnx.save(onnx.parser.parse_model(REFUSED), "odd.onnx")
