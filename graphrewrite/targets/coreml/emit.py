@@ -216,7 +216,10 @@ class _Emitter:
             if value is None:
                 continue
             slot = entry.slot(index)
-            var = self._operand(value, floating if index in entry.data_of(len(node.inputs)) else "")
+            if (node.op_type, slot) in _WRITTEN_TO and is_constant(value):
+                var = self._copied(value)
+            else:
+                var = self._operand(value, floating if index in entry.data_of(len(node.inputs)) else "")
             if entry.variadic and index >= len(entry.operands) - 1:
                 arguments.setdefault(slot, []).append(var)
             else:
@@ -312,6 +315,14 @@ class _Emitter:
             self.constants[value, dtype] = known
         return known
 
+    def _copied(self, value: Value) -> Any:
+        """An int32 constant of its own for one operand."""
+        array = constant_array(value)
+        assert array is not None
+        return self.builder.const(
+            val=array.astype(np.int32, copy=True), name=self.names.unique(value.name or "const")
+        )
+
     def _as(self, var: Any, dtype: str, name: str) -> Any:
         """`var` cast to a MIL type; itself where it is that, and one cast for all who want it."""
         if _dtype_name(var) == dtype:
@@ -348,6 +359,8 @@ class _Emitter:
         return np.int32(value)
 
 
+_WRITTEN_TO = frozenset({("slice_by_index", "begin"), ("slice_by_index", "end")})
+"""Operands whose content coremltools changes in place (it counts negative bounds from the front): never a shared constant."""
 _NUMPY = {"bool": np.bool_, "fp16": np.float16, "fp32": np.float32, "int32": np.int32}
 
 
