@@ -226,4 +226,117 @@ def mil_gather(node: OpNode, m: MIL) -> Value:
 
 def mil_from_the_front(node: OpNode, m: MIL, index: Value, axis: int) -> Value:
     """Indices with negative ones counted from the end: one mod, exact for every index that ONNX allows."""
-    return m.op("mod", m.cast(index, DataType.INT32), m.reshape(m.dim(node.input(0), axis), []))
+    return _mil_counted(m, index, m.reshape(m.dim(node.input(0), axis), []))
+
+
+def _mil_counted(m: MIL, index: Value, sizes: Value) -> Value:
+    found = m.cast(index, DataType.INT32)
+    content, limits = constant_array(found), constant_array(sizes)
+    if content is not None and (content >= 0).all():
+        return found
+    if content is not None and limits is not None:
+        return m.const(np.mod(content, np.maximum(limits, 1)), DataType.INT32)
+    return m.op("mod", found, sizes)
+
+
+@lowering("coreml", "GatherElements")
+def mil_gather_elements(node: OpNode, m: MIL) -> Value:
+    """What lies beyond the indices along other axes is never picked, and is cut off: there the sizes must be equal."""
+    x, axis, sizes, wanted = node.input(0), node.axis(), node.dims(), node.dims(1)
+    if 0 in wanted:
+        return m.nothing(node)
+    index = mil_from_the_front(node, m, node.input(1), axis)
+    others = [i for i in range(len(sizes)) if i != axis and (sizes[i] is None or sizes[i] != wanted[i])]
+    if all(isinstance(sizes[i], int) and isinstance(wanted[i], int) for i in others):
+        x = m.crop(x, {i: (0, int(sizes[i] or 0) - int(wanted[i] or 0)) for i in others})
+    else:
+        kept = [m.dim(index if i in others else x, i) for i in range(len(sizes))]
+        x = m.op("slice_by_size", x, m.i32([0] * len(sizes)), m.op("concat", *kept, axis=0))
+    return m.op("gather_along_axis", x, index, axis=axis)
+
+
+@lowering("coreml", "GatherND", note="with batch dimensions only where the shape of the indices is known")
+def mil_gather_nd(node: OpNode, m: MIL) -> Value:
+    x, batch = node.input(0), node.attr("batch_dims")
+    if 0 in node.dims(1)[:-1]:
+        return m.nothing(node)
+    index = mil_coordinates(node, m, batch)
+    if batch:
+        static = node.static(1)
+        grids = np.meshgrid(*(np.arange(count) for count in static[:-1]), indexing="ij")[:batch]
+        index = m.op("concat", m.const(np.stack(grids, -1), DataType.INT32), index, axis=len(static) - 1)
+    if node.rank(1) > 1:
+        return m.op("gather_nd", x, index)
+    found = m.op("gather_nd", x, m.op("expand_dims", index, axes=[0]))
+    return m.op("squeeze", found, axes=[0])
+
+
+def mil_coordinates(node: OpNode, m: MIL, batch: int = 0) -> Value:
+    """The coordinates [..., k] of operand 1, counted from the front."""
+    depth = node.dims(1)[-1]
+    if not isinstance(depth, int):
+        node.refuse(
+            "how many coordinates an index has is known only at run time", "fix the input shapes with --shape"
+        )
+    if depth == 0:
+        node.not_implemented("its indices have no coordinates", "it copies its data: leave it out")
+    sizes = node.dims()[batch : batch + depth]
+    if all(isinstance(size, int) for size in sizes):
+        limits = m.i32([size for size in sizes if isinstance(size, int)])
+    else:
+        limits = m.op("slice_by_size", m.shape_of(node.input(0)), m.i32([batch]), m.i32([depth]))
+    return _mil_counted(m, node.input(1), limits)
+
+
+@lowering("coreml", "OneHot")
+def mil_one_hot(node: OpNode, m: MIL) -> Value:
+    """Compared with every position: an index out of range meets none, whatever the device makes of such a one."""
+    axis = node.attr("axis") % (node.rank() + 1)
+    depth = m.reshape(m.cast(node.input(1), DataType.INT32), [])
+    index = m.cast(node.input(0), DataType.INT32)
+    index = m.op("add", index, m.op("mul", m.cast(m.op("less", index, m.i32(0)), DataType.INT32), depth))
+    index = m.op("expand_dims", index, axes=[axis])
+    hot = m.op("equal", index, m.reshape(_mil_line(m, depth), [-1, *[1] * (node.rank() - axis)]))
+    return _mil_chosen(node, m, hot)
+
+
+def _mil_line(m: MIL, count: Value) -> Value:
+    """0, 1, ... below an int32 scalar."""
+    known = constant_array(count)
+    if known is not None:
+        return m.i32(list(range(int(known))))
+    return m.op("range_1d", count, m.i32(0), m.i32(1))
+
+
+def _mil_chosen(node: OpNode, m: MIL, hot: Value) -> Value:
+    """The second of the values of operand 2 where `hot`, the first elsewhere."""
+    dtype, content = node.dtype(2), node.const(2)
+    if dtype == DataType.BOOL and content is not None and content[1] and not content[0]:
+        return hot
+    if content is not None and dtype != DataType.BOOL:
+        off, on = content.reshape(-1)
+        with np.errstate(all="ignore"):
+            exact = np.isfinite(off) and np.isfinite(on) and off + (on - off) == on
+        if exact:
+            mask = m.cast(hot, dtype)
+            scaled = mask if on - off == 1 else m.op("mul", mask, m.like(on - off, mask))
+            return scaled if off == 0 else m.op("add", scaled, m.like(off, scaled))
+    off_on = (m.reshape(m.crop(node.input(2), {0: cut}), []) for cut in ((0, 1), (1, 0)))
+    return m.rewriter.op("Where", hot, *reversed(list(off_on)))
+
+
+@lowering("coreml", "NonZero")
+def mil_non_zero(node: OpNode, m: MIL) -> Value:
+    x = node.input(0)
+    if node.rank() == 0:
+        x = m.reshape(x, [1])
+    return m.cast(m.transpose(m.op("non_zero", x), [1, 0]), DataType.INT64)
+
+
+@lowering("coreml", "Compress")
+def mil_compress(node: OpNode, m: MIL) -> Value:
+    x, axis = node.input(0), node.attr("axis")
+    if axis is None:
+        x, axis = m.reshape(x, [-1]), 0
+    index = m.op("squeeze", m.op("non_zero", node.input(1)), axes=[1])
+    return m.op("gather", x, index, axis=axis % max(node.rank(), 1))

@@ -112,50 +112,6 @@ def range_(node: OpNode, t: TFLite) -> Value:
     return t.op("RANGE", start, limit, delta)
 
 
-def _run_time_size(t: TFLite, x: Value, axis: int) -> Value:
-    return t.reshape(t.op("SLICE", t.shape_of(x), t.i32([axis]), t.i32([1])), [])
-
-
-def _offsets(node: OpNode, t: TFLite, rows_axis: int, columns_axis: int) -> Value:
-    """column - row for each element of the last two dimensions, int32 [rows, columns]."""
-    known = node.dims()
-    rows, columns = known[rows_axis], known[columns_axis]
-    if isinstance(rows, int) and isinstance(columns, int):
-        return t.const(np.arange(columns)[None, :] - np.arange(rows)[:, None], DataType.INT32)
-    x = node.input(0)
-    lines = [
-        t.op("RANGE", t.i32(0), _run_time_size(t, x, axis), t.i32(1)) for axis in (rows_axis, columns_axis)
-    ]
-    return t.op("SUB", t.reshape(lines[1], [1, -1]), t.reshape(lines[0], [-1, 1]))
-
-
-@lowering("tflite", "EyeLike")
-def eye_like(node: OpNode, t: TFLite) -> Value:
-    dtype = DataType(node.attr("dtype") or node.dtype())
-    known = node.dims()
-    offset = node.attr("k")
-    if all(isinstance(dim, int) for dim in known):
-        rows, columns = (dim for dim in known if isinstance(dim, int))
-        return t.const(np.eye(rows, columns, offset), dtype)
-    return t.cast(t.op("EQUAL", _offsets(node, t, 0, 1), t.i32(offset)), dtype)
-
-
-@lowering("tflite", "Trilu")
-def trilu(node: OpNode, t: TFLite) -> Value:
-    x, rank = node.input(0), node.rank()
-    diagonal = node.ints(1) if node.has(1) else [0]
-    bound = t.i32(diagonal[0]) if diagonal else t.reshape(t.cast(node.input(1), DataType.INT32), [])
-    offsets = _offsets(node, t, rank - 2, rank - 1)
-    static = static_dims(offsets)
-    if diagonal and offsets.const_value is not None and static is not None:
-        content = offsets.const_value.numpy()
-        mask = content >= diagonal[0] if node.attr("upper") else content <= diagonal[0]
-        keep = t.rewriter.constant(mask)
-    else:
-        keep = t.op("GREATER_EQUAL" if node.attr("upper") else "LESS_EQUAL", offsets, bound)
-    return t.op("SELECT_V2", keep, x, t.like(0, x))
-
-
 @lowering("coreml", "Concat")
 def mil_concat(node: OpNode, m: MIL) -> Value:
     """Empty operands, which Core ML gets wrong, are left out."""
@@ -222,3 +178,24 @@ def mil_tile(node: OpNode, m: MIL) -> Value:
     if repeats is not None and all(count == 1 for count in repeats):
         return x
     return m.op("tile", x, m.cast(node.input(1), DataType.INT32))
+
+
+@lowering("coreml", "ConstantOfShape")
+def mil_constant_of_shape(node: OpNode, m: MIL) -> Value:
+    given, known = node.attr("value"), node.output_dims()
+    content = m.rewriter.constant(np.float32(0) if given is None else given.numpy().reshape(()))
+    if known is None:
+        node.refuse("the rank of its result is known only at run time", "export with a shape of fixed length")
+    if 0 in known:
+        return m.nothing(node)
+    if not known:
+        return content
+    static = [dim for dim in known if isinstance(dim, int)]
+    sizes = m.i32(static) if len(static) == len(known) else m.cast(node.input(0), DataType.INT32)
+    return m.op("fill", sizes, content)
+
+
+@lowering("coreml", "Range")
+def mil_range(node: OpNode, m: MIL) -> Value:
+    start, limit, delta = (m.reshape(node.input(index), []) for index in range(3))
+    return m.op("range_1d", limit, start, delta)

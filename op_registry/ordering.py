@@ -10,6 +10,7 @@ from graphrewrite.ir import DataType, Value, static_dims
 from graphrewrite.registry import Onnx, OpNode, expansion, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -87,6 +88,35 @@ def unique(node: OpNode, t: TFLite) -> list[Value | None]:
         counts = t.op("UNSORTED_SEGMENT_SUM", ones, inverse, number)
         results[3] = t.cast(counts, DataType.INT64)
     return results[: len(node.outputs)]
+
+
+@lowering("coreml", "TopK")
+def mil_top_k(node: OpNode, m: MIL) -> list[Value]:
+    """A number known only at run time is cut from the whole sorted axis."""
+    x, axis, count, ascending = node.input(0), node.axis(), node.ints(1), not node.attr("largest")
+    if count is not None and count[0] == 0:
+        return [m.nothing(node, index) for index in range(len(node.outputs))]
+    if count is not None:
+        values, places = m.ops("topk", x, outputs=2, k=count[0], axis=axis, ascending=ascending)
+        return [values, m.cast(places, DataType.INT64)]
+    order = m.op("argsort", x, axis=axis, ascending=ascending)
+    number = m.reshape(m.cast(node.input(1), DataType.INT32), [1])
+    rank = node.rank()
+    sizes = [number if i == axis else m.i32([-1]) for i in range(rank)]
+    size = m.op("concat", *sizes, axis=0) if rank > 1 else number
+    places = m.op("slice_by_size", order, m.i32([0] * rank), size)
+    return [m.op("gather_along_axis", x, places, axis=axis), m.cast(places, DataType.INT64)]
+
+
+@lowering("coreml", "ReverseSequence")
+def mil_reverse_sequence(node: OpNode, m: MIL) -> Value:
+    return m.op(
+        "reverse_sequence",
+        node.input(0),
+        m.cast(node.input(1), DataType.INT32),
+        seq_axis=node.attr("time_axis"),
+        batch_axis=node.attr("batch_axis"),
+    )
 
 
 @expansion("Det")

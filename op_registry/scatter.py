@@ -25,9 +25,10 @@ from graphrewrite.ir import (
 )
 from graphrewrite.registry import Onnx, OpNode, expansion, lowering
 
-from .gather import flat_positions, nd_index
+from .gather import flat_positions, mil_coordinates, mil_from_the_front, nd_index
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _REDUCTIONS = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "STABLEHLO_MINIMUM"}
@@ -135,6 +136,46 @@ def _combination(t: TFLite, combine: str, dtype: DataType) -> Graph:
     result = node.outputs[0]
     result.name, result.type, result.shape = unique("scatter/result"), TensorType(dtype), Shape([])
     return Graph(operands, [result], nodes=[node], name=unique("scatter/body"))
+
+
+@lowering("coreml", "ScatterElements")
+def mil_scatter_elements(node: OpNode, m: MIL) -> Value:
+    """Along the axis; where the indices are smaller than the data along others too, into the flattened data."""
+    data, axis, updates = node.input(0), node.axis(), node.input(2)
+    sizes, count = node.dims(), node.dims(1)
+    if 0 in count:
+        return data
+    mode = _mil_mode(node)
+    index = mil_from_the_front(node, m, node.input(1), axis)
+    if all(i == axis or (sizes[i] is not None and sizes[i] == count[i]) for i in range(len(sizes))):
+        return m.op("scatter_along_axis", data, index, updates, axis=axis, mode=mode)
+    whole, part = node.static(), node.static(1)
+    strides = [math.prod(whole[i + 1 :]) for i in range(len(whole))]
+    base = np.zeros([1] * len(part), np.int32)
+    for i in (i for i in range(len(part)) if i != axis):
+        line = np.arange(part[i], dtype=np.int32) * strides[i]
+        base = base + line.reshape([-1 if j == i else 1 for j in range(len(part))])
+    place = m.op("add", m.op("mul", index, m.i32(strides[axis])), m.rewriter.constant(base))
+    flat = [m.reshape(value, [-1]) for value in (data, place, updates)]
+    return m.reshape(m.op("scatter", *flat, axis=0, mode=mode), list(whole))
+
+
+@lowering("coreml", "ScatterND")
+def mil_scatter_nd(node: OpNode, m: MIL) -> Value:
+    data, updates = node.input(0), node.input(2)
+    if 0 in node.dims(1)[:-1]:
+        return data
+    index = mil_coordinates(node, m)
+    if node.rank(1) == 1:
+        index, updates = (m.op("expand_dims", value, axes=[0]) for value in (index, updates))
+    return m.op("scatter_nd", data, index, updates, mode=_mil_mode(node))
+
+
+def _mil_mode(node: OpNode) -> str:
+    reduction = str(node.attr("reduction"))
+    if reduction not in ("none", "add", "mul", "max", "min"):
+        node.refuse(f"reduction '{reduction}' does not exist")
+    return "update" if reduction == "none" else reduction
 
 
 @expansion("TensorScatter")

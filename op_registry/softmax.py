@@ -62,3 +62,12 @@ def mil_log_softmax(node: OpNode, m: MIL) -> Value:
     shifted = m.op("sub", x, m.op("reduce_max", x, axes=axis, keep_dims=True))
     total = m.op("reduce_sum", m.op("exp", shifted), axes=axis, keep_dims=True)
     return m.op("sub", shifted, m.op("log", total, epsilon=0.0))
+
+
+@lowering("coreml", "Hardmax")
+def mil_hardmax(node: OpNode, m: MIL) -> Value:
+    """One where the position is that of the first of the largest values along the axis."""
+    x, axis = node.input(0), node.axis()
+    first = m.op("reduce_argmax", x, axis=axis, keep_dims=True)
+    places = m.reshape(m.line(x, axis), [-1, *[1] * (node.rank() - axis - 1)])
+    return m.cast(m.op("equal", first, places), node.dtype())

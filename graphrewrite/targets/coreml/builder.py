@@ -82,14 +82,19 @@ class MIL:
             else self.rewriter.ops(name, *operands, outputs=outputs, domain=DOMAIN, **parameters)
         )
         self._check_shapes(name, [*operands, *results])
-        if entry.result != "T" or carrier is None or logical is None:
+        if carrier is None or logical is None:
             return results
-        if wide is not None and wide != carrier:
-            results = tuple(self._cast(value, carrier) for value in results)
-        if logical != carrier:
-            wrap = logical in SMALL and not entry.moves
-            results = tuple(self._carry(self._wrapped(v, logical) if wrap else v, logical) for v in results)
-        return results
+        return tuple(
+            self._narrowed(value, carrier, logical, wrap=not entry.moves) if entry.computes(index) else value
+            for index, value in enumerate(results)
+        )
+
+    def _narrowed(self, value: Value, carrier: DataType, logical: DataType, *, wrap: bool) -> Value:
+        """A result of T in the type of the operands, which may have been computed in a wider one."""
+        value = self._cast(value, carrier)
+        if logical == carrier:
+            return value
+        return self._carry(self._wrapped(value, logical) if wrap and logical in SMALL else value, logical)
 
     def _check_available(self, name: str) -> None:
         if not self.has(name):
@@ -302,6 +307,13 @@ class MIL:
         if isinstance(size, int):
             return self.i32([size])
         return self.op("slice_by_size", self.shape_of(value), self.i32([axis]), self.i32([1]))
+
+    def line(self, value: Value, axis: int) -> Value:
+        """0, 1, ... for each place along dimension `axis` of `value`, int32."""
+        size = (dims(value) or ())[axis]
+        if isinstance(size, int):
+            return self.i32(list(range(size)))
+        return self.op("range_1d", self.reshape(self.dim(value, axis), []), self.i32(0), self.i32(1))
 
     def crop(self, value: Value, amounts: dict[int, tuple[int, int]]) -> Value:
         """`value` without the first and last elements of some axes: {axis: (in front, behind)}."""

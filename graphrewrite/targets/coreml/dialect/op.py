@@ -102,7 +102,8 @@ class TargetOp:
         operands: names of the MIL inputs that are node inputs, in order; a last one with `*` takes any number.
         optional: those of them that may be absent.
         data: indices of the operands that share the type T which is computed with.
-        result: type of the outputs: "T", a fixed dtype name ("BOOL", "INT32"), or "" where an attribute decides.
+        result: type of the outputs: "T", a fixed dtype name ("BOOL", "INT32"), or "" where an attribute decides; of several
+            words, one an output.
         moves: True where every element of the result is one of the operands', so that none can leave the range of T.
         fold: computes the op on constants.
     """
@@ -126,6 +127,11 @@ class TargetOp:
         if self.variadic and index >= len(self.operands) - 1:
             return self.operands[-1][:-1]
         return self.operands[index]
+
+    def computes(self, output: int) -> bool:
+        """True where the type of output `output` is T."""
+        words = self.result.split()
+        return bool(words) and words[min(output, len(words) - 1)] == "T"
 
     def data_of(self, count: int) -> list[int]:
         """Indices of the data operands among `count` operands."""
@@ -202,8 +208,11 @@ def _meaning(node: Node) -> Body:
     entry, body = target_op(node.op_type), MilBody(node)
     names = list(entry.meaning(node, body))
     first = next((i for i in entry.data_of(len(node.inputs)) if node.inputs[i] is not None), None)
-    if entry.result == "T" and first is not None and _is_half(node.inputs[first]):
-        names = [body.cast(name, DataType.FLOAT16) for name in names]
+    if first is not None and _is_half(node.inputs[first]):
+        names = [
+            body.cast(name, DataType.FLOAT16) if entry.computes(index) else name
+            for index, name in enumerate(names)
+        ]
     results = [body.op("Identity", name) if name in body.parameters else name for name in names]
     return Body(body.parameters, tuple(results), tuple(body.nodes))
 
