@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 if _typing.TYPE_CHECKING:
     from graphrewrite.api import Outcome as Outcome
     from graphrewrite.api import Result as Result
+    from graphrewrite.api import preflight as preflight
     from graphrewrite.api import run as run
     from graphrewrite.api import run_all as run_all
     from graphrewrite.bisection import bisect as bisect
@@ -24,7 +25,7 @@ if not _os.path.isdir(
 
 def __getattr__(name: str) -> _typing.Any:
     """`graphrewrite.run` and its kin, imported when first used: `import graphrewrite` itself stays cheap."""
-    if name in ("run", "run_all", "Result", "Outcome"):
+    if name in ("run", "run_all", "preflight", "Result", "Outcome"):
         from graphrewrite import api
 
         return getattr(api, name)

@@ -171,6 +171,36 @@ def run_all(
     return {outcome.target.spec: outcome for outcome in found}
 
 
+def preflight(
+    model: Source,
+    target: TargetSpec = "tflite",
+    passes: str | Sequence[str] = "default",
+    *,
+    precision: str | None = None,
+    minimum_deployment_target: str | None = None,
+    shape: ShapeSpec | Sequence[str] = (),
+    inputs: Sequence[str] | str = (),
+    outputs: Sequence[str] | str = (),
+    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
+    io_layout: Mapping[str, str] | Sequence[str] | str = (),
+    debug: bool = False,
+    progress: Progress = _silent,
+) -> dict[str, Outcome]:
+    """What stands between `model` and each target: everything that `run_all` does but for writing and running files.
+
+    The arguments are those of `run_all`. Outcomes with a result mean that a file will be written; errors are NotExpressible with
+    every blocker, or MissingExtra.
+
+    Raises:
+        InvalidModel, UsageError: what is wrong for all targets alike.
+    """
+    common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
+    settings = Settings(None, 0, False, False, False, None, debug, None)
+    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    found = _run(model, targets(target, common), passes, None, opening, settings, (), progress, write=False)
+    return {outcome.target.spec: outcome for outcome in found}
+
+
 def _run(
     source: Source,
     chosen: list[Target],
@@ -180,10 +210,12 @@ def _run(
     settings: Settings,
     instruments: Sequence[Instrument],
     progress: Progress,
+    *,
+    write: bool = True,
 ) -> list[Outcome]:
     missing = {item.spec: error for item in chosen if (error := _missing(item)) is not None}
     able = [item for item in chosen if item.spec not in missing]
-    paths = output_paths(source, output, able)
+    paths: Sequence[Path | None] = output_paths(source, output, able) if write else [None] * len(able)
     pipelines = [build(passes, item.name, item.options) for item in able]
     found: dict[str, Outcome] = {}
     if able:
@@ -209,10 +241,10 @@ def _convert(
     start: Conversion,
     chosen: Sequence[Target],
     pipelines: Sequence[Sequence[Pass]],
-    paths: Sequence[Path],
+    paths: Sequence[Path | None],
     instruments: Sequence[Instrument],
 ) -> list[Outcome]:
-    """The shared passes once, then each target by itself."""
+    """The shared passes once, then each target by itself; nothing is written where there is no path."""
     shared = shared_head(pipelines)
     alone = len(chosen) == 1
     start.progress(
@@ -229,7 +261,7 @@ def _convert(
             if stopped or not own.rewrite_for(target, passes[shared:], watchers):
                 outcomes.append(Outcome(target, Result(None, own.report(target), own.records, own.model)))
                 continue
-            found = own.finish(target, path)
+            found = own.dry(target) if path is None else own.finish(target, path)
             outcomes.append(Outcome(target, Result(path, found, own.records, own.model)))
         except (
             Exception
@@ -238,4 +270,4 @@ def _convert(
     return outcomes
 
 
-__all__ = ["Outcome", "Result", "run", "run_all"]
+__all__ = ["Outcome", "Result", "preflight", "run", "run_all"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from graphrewrite.cli.flags import add_model, add_pipeline, opening_of, pipeline_of, target_of
+from graphrewrite.cli.failure import outcome_json
+from graphrewrite.cli.flags import add_model, add_pipeline, passes_of, target_options
 from graphrewrite.cli.progress import stages
 
 HELP = "list everything that stands in the way of a conversion; writes nothing"
@@ -15,33 +16,51 @@ its node, the reason and what to do. Nothing is written and nothing is run.
 
   graphrewrite check model.onnx                exit code 0: `run` will write a file
   graphrewrite check model.onnx --json         the same for a script
+  graphrewrite check model.onnx --target tflite,coreml,openvino
+                                               one table: each blocked node, and what each target says of it
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
-    add_pipeline(parser)
+    add_pipeline(parser, several=True)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the pipeline; blockers leave as NotExpressible."""
-    from graphrewrite.report.schema import report
+    """Run the pipelines; the blockers of a single target leave as NotExpressible."""
+    from graphrewrite.api import preflight
+    from graphrewrite.errors import worst_exit_code
+    from graphrewrite.report.blocked import blocked_lines
     from graphrewrite.report.text import graph_report_lines
 
-    target = target_of(arguments)
-    ordered = pipeline_of(arguments)
     with stages() as progress:
-        progress("loading")
-        opening = opening_of(arguments)
-        _, model = opening.begin(arguments.model)
-        progress(f"rewriting with {len(ordered)} passes")
-        records = opening.rewrite(model, ordered, debug=arguments.debug)
-    unchecked = "pre-flight: nothing was written"
-    found = report(target, model, records, None, None, unchecked, {}, source=arguments.model)
+        outcomes = preflight(
+            arguments.model,
+            arguments.target,
+            passes_of(arguments),
+            **target_options(arguments),
+            shape=arguments.shape,
+            inputs=arguments.inputs,
+            outputs=arguments.outputs,
+            normalize=arguments.normalize,
+            io_layout=arguments.io_layout,
+            debug=arguments.debug,
+            progress=progress,
+        )
+    found = list(outcomes.values())
+    if len(found) == 1:
+        if found[0].result is None:
+            assert found[0].error is not None
+            raise found[0].error
+        if arguments.json:
+            print(json.dumps(found[0].result.report, indent=2))
+        else:
+            print(f"{arguments.model} can be converted to {found[0].target.spec}.")
+            print("\n".join(graph_report_lines(found[0].result.report, found[0].result.model)))
+        return 0
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({"schema": 1, "targets": [outcome_json(item) for item in found]}, indent=2))
     else:
-        print(f"{arguments.model} can be converted to {target.spec}.")
-        print("\n".join(graph_report_lines(found, model)))
-    return 0
+        print("\n".join(blocked_lines(found)))
+    return worst_exit_code(item.exit_code for item in found)

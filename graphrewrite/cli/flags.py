@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from graphrewrite.pipeline import Pass
@@ -120,9 +120,19 @@ def add_samples(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def target_options(arguments: argparse.Namespace) -> dict[str, str | None]:
-    """The flags that are options of targets, by name; None where one was not given."""
-    return {name: getattr(arguments, name) for name in ("precision", "minimum_deployment_target")}
+class TargetOptions(TypedDict):
+    """The flags that are options of targets; None where one was not given."""
+
+    precision: str | None
+    minimum_deployment_target: str | None
+
+
+def target_options(arguments: argparse.Namespace) -> TargetOptions:
+    """Those flags, by the option's name."""
+    return {
+        "precision": arguments.precision,
+        "minimum_deployment_target": arguments.minimum_deployment_target,
+    }
 
 
 def target_of(arguments: argparse.Namespace) -> Target:

@@ -36,7 +36,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     if outcome.result is None:
-        return (outcome.target.spec, _failure(outcome.error), "", "", "", "", "")
+        return (outcome.target.spec, failure(outcome.error), "", "", "", "", "")
     report = outcome.result.report
     size = "" if report["size"] is None else size_text(report["size"])
     operators = sum(report["details"].get("operators", {}).values())
@@ -58,7 +58,8 @@ def _success(report: dict[str, Any]) -> str:
     return "matches" if report["check"] is not None else "NOT CHECKED"
 
 
-def _failure(error: Exception | None) -> str:
+def failure(error: Exception | None) -> str:
+    """What went wrong, in a word or two."""
     if isinstance(error, NotExpressible):
         count = len(error.blockers)
         return f"refused for {count} reason{'s' if count != 1 else ''}"

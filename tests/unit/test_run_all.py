@@ -345,5 +345,49 @@ class TestCommandLine:
         assert "y  equal" in capsys.readouterr().out
 
 
+class TestPreflight:
+    def test_one_table_of_nodes(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+        onnx.save(
+            onnx.parser.parse_model(
+                REFUSED.replace("y = lab.Odd (x)", "a = lab.Odd (x) [last] y = lab.Odd (a)")
+            ),
+            "odd.onnx",
+        )
+        before = files()
+        assert main(["check", "odd.onnx", "--target", "tflite,folder"]) == 3
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split() == ["tflite", "refused", "for", "2", "reasons"]
+        assert lines[2].split() == ["folder", "can", "be", "converted", "2"]
+        assert lines[4].split() == ["node", "operator", "tflite", "folder"]
+        assert lines[5].split() == ["odd", "lab.Odd", "NOT_EXPRESSIBLE", "ok"]
+        assert lines[6].split() == ["last", "lab.Odd", "NOT_EXPRESSIBLE", "ok"]
+        assert lines[8].startswith(
+            "tflite: NOT_EXPRESSIBLE: lab.Odd 'odd': the op belongs to the custom domain"
+        )
+        assert files() == before
+
+    def test_nothing_is_blocked(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", model, "--target", "tflite,folder"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 3
+        assert main(["check", model, "--target", "tflite,folder", "--json"]) == 0
+        documents = json.loads(capsys.readouterr().out)["targets"]
+        assert [item["unchecked"] for item in documents] == ["pre-flight: nothing was written"] * 2
+        assert files() == ["net.onnx"]
+
+    def test_what_is_not_installed_is_said(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", model, "--target", "tflite,folder{fault=extra}"]) == 2
+        text = capsys.readouterr().out
+        assert "folder{fault=extra}  not installed" in text
+        assert "pip install 'graphrewrite[folder]'" in text
+
+    def test_from_python(self, model: str) -> None:
+        found = graphrewrite.preflight(model, ["tflite", "folder"], shape={"N": 2})
+        assert [item.exit_code for item in found.values()] == [0, 0]
+        result = found["tflite"].result
+        assert result is not None
+        assert result.path is None
+        assert result.report["inputs"][0]["shape"] == [2, 3]
+
+
 def test_the_test_target_is_a_dataclass() -> None:
     assert dataclasses.is_dataclass(folder_target.TARGET)
