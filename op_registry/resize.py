@@ -22,7 +22,6 @@ from .resize_computed import product_along, resize_computed, stays
 from .views import dim_value, insert_axis, merge, remove_axis, reshape_to, weighted_gathers
 
 if TYPE_CHECKING:
-    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _DENSE = 96
@@ -31,14 +30,14 @@ _DENSE = 96
 
 @lowering("tflite", "Resize", note="linear and cubic modes of integer types are refused")
 def resize(node: OpNode, t: TFLite) -> Value:
-    _check(node)
+    check_mode(node)
     axes = static_axes(node)
     if axes is None:
         y = _native_of_run_time_size(node, t)
         return _round_back(node, t, resize_computed(node, t) if y is None else y, node.dtype())
     x, dtype = node.input(0), node.dtype()
     mode = node.attr("mode", "nearest")
-    changed = {axis: item for axis, item in axes.items() if not _is_identity(node, item)}
+    changed = {axis: item for axis, item in axes.items() if not is_identity(node, item)}
     if not changed:
         return t.reshape(x, [(dim if isinstance(dim, int) else -1) for dim in node.dims()])
     if mode != "nearest":
@@ -51,7 +50,12 @@ def resize(node: OpNode, t: TFLite) -> Value:
     return _round_back(node, t, _extrapolate(node, t, y, changed), dtype)
 
 
-def _check(node: OpNode) -> None:
+def check_mode(node: OpNode) -> None:
+    """Refuse what is no interpolation mode of ONNX.
+
+    Raises:
+        Refusal: the mode is unknown.
+    """
     mode = node.attr("mode", "nearest")
     if mode not in ("nearest", "linear", "cubic"):
         node.refuse(f"ONNX has no interpolation mode '{mode}'", code=Code.INVALID_MODEL)
@@ -69,8 +73,8 @@ def _round_back(node: OpNode, t: TFLite, y: Value, dtype: DataType) -> Value:
 # -- weights ---------------------------------------------------------------------------------------------------------------
 
 
-def _taps(node: OpNode, axis: ResizeAxis) -> list[tuple[Array, Array]]:
-    """(index, weight) pairs of the axis."""
+def resize_taps(node: OpNode, axis: ResizeAxis) -> list[tuple[Array, Array]]:
+    """(index, weight) pairs of the axis: each an array over the output elements."""
     mode, size = node.attr("mode", "nearest"), np.float32(axis.size)
     exclude, a = bool(node.attr("exclude_outside", 0)), float(node.attr("cubic_coeff_a", -0.75))
     if mode == "nearest":
@@ -82,10 +86,11 @@ def _taps(node: OpNode, axis: ResizeAxis) -> list[tuple[Array, Array]]:
     return formula.cubic_taps(axis.place, size, a, exclude_outside=exclude)
 
 
-def _is_identity(node: OpNode, axis: ResizeAxis) -> bool:
+def is_identity(node: OpNode, axis: ResizeAxis) -> bool:
+    """True where every element of the axis stays as it is."""
     if axis.size != axis.out or axis.outside.any():
         return False
-    matrix = formula.matrix(_taps(node, axis), axis.size)
+    matrix = formula.matrix(resize_taps(node, axis), axis.size)
     return bool(np.array_equal(matrix, np.eye(axis.size)))
 
 
@@ -217,7 +222,7 @@ def _agrees(node: OpNode, axis: ResizeAxis, align: bool, half: bool) -> bool:
     step = size / np.float32(axis.out)
     if align and axis.out > 1:
         step = (size - 1) / np.float32(axis.out - 1)
-    ours = _taps(node, axis)
+    ours = resize_taps(node, axis)
     if node.attr("mode", "nearest") == "nearest":
         x = (place + np.float32(0.5 if half else 0)) * step
         index = np.floor(x + np.float32(0.5)) if align else np.floor(x)
@@ -234,7 +239,7 @@ def _agrees(node: OpNode, axis: ResizeAxis, align: bool, half: bool) -> bool:
 
 def _along(node: OpNode, t: TFLite, x: Value, axis: int, item: ResizeAxis) -> Value:
     """`x` interpolated along one axis."""
-    taps = _taps(node, item)
+    taps = resize_taps(node, item)
     if node.attr("mode", "nearest") == "nearest":
         return t.op("GATHER", x, t.i32(taps[0][0].astype(int).tolist()), axis=axis, batch_dims=0)
     if len(taps) > 2 and (item.size <= _DENSE or len(taps) > 4):
@@ -264,41 +269,3 @@ def _extrapolate(node: OpNode, t: TFLite, y: Value, changed: dict[int, ResizeAxi
         return y
     value = t.like(node.attr("extrapolation_value", 0.0), y)
     return t.op("SELECT_V2", t.const(keep, DataType.BOOL), y, value)
-
-
-# -- Core ML ---------------------------------------------------------------------------------------------------------------
-
-
-@lowering("coreml", "Resize", note="nearest by whole factors")
-def mil_resize(node: OpNode, m: MIL) -> Value:
-    """Each row and column repeated; fractional factors are left out, because devices round them differently."""
-    _check(node)
-    axes = static_axes(node)
-    if axes is None:
-        node.not_implemented("sizes that are computed at run time")
-    changed = {axis: item for axis, item in axes.items() if not _is_identity(node, item)}
-    if not changed:
-        return node.input(0)
-    factors = {axis: item.out // item.size for axis, item in changed.items()}
-    plain = (
-        node.attr("mode", "nearest") == "nearest"
-        and node.attr("coordinate_transformation_mode") != "tf_crop_and_resize"
-    )
-    repeats = plain and all(
-        item.out == item.size * factors[axis]
-        and np.array_equal(_taps(node, item)[0][0], np.arange(item.out) // factors[axis])
-        for axis, item in changed.items()
-    )
-    if (
-        node.attr("coordinate_transformation_mode") == "tf_crop_and_resize"
-        or not repeats
-        or node.rank() != 4
-        or not set(changed) <= {2, 3}
-    ):
-        node.not_implemented("anything but the repetition of rows and columns")
-    return m.op(
-        "upsample_nearest_neighbor",
-        node.input(0),
-        scale_factor_height=factors.get(2, 1),
-        scale_factor_width=factors.get(3, 1),
-    )

@@ -17,6 +17,7 @@ _DTYPES = {
     "int16": DataType.INT16,
     "uint16": DataType.UINT16,
     "int32": DataType.INT32,
+    "uint32": DataType.UINT32,
 }
 
 

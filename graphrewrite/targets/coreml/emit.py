@@ -356,7 +356,7 @@ class _Emitter:
             return np.float16(value) if half else np.float32(value)
         if isinstance(value, Sequence):
             return [int(item) for item in value]
-        return np.int32(value)
+        return np.uint32(value) if accepted == {DataType.UINT32} else np.int32(value)
 
 
 _WRITTEN_TO = frozenset({("slice_by_index", "begin"), ("slice_by_index", "end")})
