@@ -110,12 +110,37 @@ def mil_power(node: OpNode, m: MIL) -> Value:
     if exponent is not None and whole and exponent > 0:
         return _mil_product(m, x, int(exponent))
     if dtype not in FLOATS:
-        node.refuse(f"Core ML has no exact power of {dtype.name.lower()}", "cast the base to float32")
+        return _mil_integer_power(node, m, x, y)
     if exponent == 0.5:
         return m.op("sqrt", x)
     if exponent is not None and whole and exponent < 0:
         return m.op("real_div", m.like(1, x), _mil_product(m, x, int(-exponent)))
     return m.op("pow", x, m.cast(y, dtype))
+
+
+def _mil_integer_power(node: OpNode, m: MIL, x: Value, y: Value) -> Value:
+    """Exact for every whole exponent, by squaring. Negative exponents leave 0 but for the bases 1 and -1."""
+    if node.dtype(1) in FLOATS:
+        known = node.const(1)
+        if known is None or not np.array_equal(known, np.floor(known)):
+            node.refuse(
+                f"a power of {node.dtype().name.lower()} to a float exponent that may be fractional",
+                "cast the base to float32, or the exponent to an integer",
+            )
+    exponent = m.cast(y, DataType.INT32)
+    one, count, square = m.like(1, x), m.op("abs", exponent), x
+    result: Value = one
+    for _ in range(6):  # from 2^32 on every power of 2 has wrapped to 0
+        odd = m.cast(m.op("mod", count, m.i32(2)), node.dtype())
+        count = m.op("floor_div", count, m.i32(2))
+        # odd is 0 or 1: the factor is 1 or the square
+        result = m.op("mul", result, m.op("add", one, m.op("mul", odd, m.op("sub", square, one))))
+        square = m.op("mul", square, square)
+    if (known := node.const(1)) is not None and known.min(initial=0) >= 0:
+        return result
+    unit = m.cast(m.op("equal", m.op("mul", x, x), one), node.dtype())
+    positive = m.cast(m.op("greater_equal", exponent, m.i32(0)), node.dtype())
+    return m.op("mul", result, m.op("maximum", unit, positive))
 
 
 def _mil_product(m: MIL, x: Value, exponent: int) -> Value:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from graphrewrite.ir import Value
 from graphrewrite.registry import OpNode, lowering
 
-from .precision import in_float32, polynomial
+from .precision import in_float32, in_mil_float32, polynomial
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.54978995489188e-8)
@@ -133,3 +134,42 @@ _FORMULAS: dict[str, Callable[[TFLite, Value], Value]] = {
 @lowering("tflite", *_FORMULAS)
 def function(node: OpNode, t: TFLite) -> Value:
     return in_float32(node, t, lambda x: _FORMULAS[node.op_type](t, x))
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+@lowering("coreml", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Atanh")
+def mil_function(node: OpNode, m: MIL) -> Value:
+    return m.op(node.op_type.lower(), node.input(0))
+
+
+@lowering("coreml", "Asinh")
+def mil_asinh(node: OpNode, m: MIL) -> Value:
+    return in_mil_float32(node, m, lambda x: m.op("mul", m.op("sign", x), _mil_asinh(m, m.op("abs", x))))
+
+
+@lowering("coreml", "Acosh")
+def mil_acosh(node: OpNode, m: MIL) -> Value:
+    """asinh(sqrt(x^2 - 1)), accurate near 1; NaN below 1 through the root."""
+
+    def formula(x: Value) -> Value:
+        one = m.like(1, x)
+        root = m.op("mul", m.op("sqrt", m.op("sub", x, one)), m.op("sqrt", m.op("add", x, one)))
+        return _mil_asinh(m, root)
+
+    return in_mil_float32(node, m, formula)
+
+
+def _mil_asinh(m: MIL, x: Value) -> Value:
+    """asinh of x >= 0: its polynomial below 0.5, log(x (1 + sqrt(1 + 1 / x^2))) above, which never overflows."""
+    one, half = m.like(1, x), m.like(0.5, x)
+    inverse = m.op("real_div", one, m.op("maximum", x, half))
+    root = m.op("sqrt", m.op("add", m.op("mul", inverse, inverse), one))
+    far = m.op("log", m.op("mul", m.op("maximum", x, half), m.op("add", root, one)), epsilon=0.0)
+    near = m.op("minimum", x, half)
+    square = m.op("mul", near, near)
+    total = m.like(_ASINH[-1], x)
+    for coefficient in reversed(_ASINH[:-1]):
+        total = m.op("add", m.op("mul", square, total), m.like(coefficient, x))
+    return m.op("select", m.op("less", x, half), m.op("mul", near, total), far)
