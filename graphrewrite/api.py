@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, build
 from graphrewrite.pipeline.collector import settled_heap
-from graphrewrite.sources.opening import Opening
+from graphrewrite.sources.opening import Layouts, Names, Opening, Scales
 from graphrewrite.targets.base import Target, TargetSpec, targets
 from graphrewrite.targets.base import target as find_target
 from graphrewrite.targets.files import output_paths
@@ -61,10 +61,10 @@ def run(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
-    inputs: Sequence[str] | str = (),
-    outputs: Sequence[str] | str = (),
-    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
-    io_layout: Mapping[str, str] | Sequence[str] | str = (),
+    inputs: Names = (),
+    outputs: Names = (),
+    normalize: Scales = (),
+    io_layout: Layouts = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -130,10 +130,10 @@ def run_all(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
-    inputs: Sequence[str] | str = (),
-    outputs: Sequence[str] | str = (),
-    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
-    io_layout: Mapping[str, str] | Sequence[str] | str = (),
+    inputs: Names = (),
+    outputs: Names = (),
+    normalize: Scales = (),
+    io_layout: Layouts = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -179,10 +179,10 @@ def preflight(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
-    inputs: Sequence[str] | str = (),
-    outputs: Sequence[str] | str = (),
-    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
-    io_layout: Mapping[str, str] | Sequence[str] | str = (),
+    inputs: Names = (),
+    outputs: Names = (),
+    normalize: Scales = (),
+    io_layout: Layouts = (),
     debug: bool = False,
     progress: Progress = _silent,
 ) -> dict[str, Outcome]:

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from graphrewrite.pipeline.bisect import (
     guilty_rewrite,
 )
 from graphrewrite.rewrite import Rewriter, RewriteRecord, RuleStatistics
-from graphrewrite.sources.opening import Opening
+from graphrewrite.sources.opening import Layouts, Names, Opening, Scales
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.base import target as find_target
 
@@ -111,10 +111,10 @@ def bisect(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
-    inputs: Sequence[str] | str = (),
-    outputs: Sequence[str] | str = (),
-    normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
-    io_layout: Mapping[str, str] | Sequence[str] | str = (),
+    inputs: Names = (),
+    outputs: Names = (),
+    normalize: Scales = (),
+    io_layout: Layouts = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = lambda text: None,

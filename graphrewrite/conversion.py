@@ -13,11 +13,13 @@ from graphrewrite.errors import NotChecked, OutputsDiffer
 from graphrewrite.ir import Model, Source
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
 from graphrewrite.numeric.ranges import HalfReport, examine
 from graphrewrite.numeric.state import judge_state
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
+from graphrewrite.pipeline.bisect import copied
 from graphrewrite.report.repro import leave_repro
 from graphrewrite.report.schema import report
 from graphrewrite.sources.opening import Opening
@@ -63,10 +65,13 @@ class Conversion:
         original, model = opening.begin(source)
         return cls(opening, original, model, settings, progress)
 
-    def rewrite(self, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
+    def rewrite(
+        self, passes: Sequence[Pass], instruments: Sequence[Instrument], tolerance: Tolerance = FP32
+    ) -> bool:
         """Run `passes` after those that have run; False where an instrument ended the pipeline.
 
         Samples are drawn after the import, while integer inputs can still be followed to their use; then the ends are arranged.
+        With `numeric_each` the graph is held to `tolerance` after each pass.
         """
         head = [item for item in passes if item.stage == Stage.IMPORT]
         tail = [item for item in passes if item.stage != Stage.IMPORT]
@@ -76,7 +81,7 @@ class Conversion:
             if self.settings.check or self.settings.numeric_each:
                 self.original.draw(self.model, self.settings.samples, self.settings.seed)
             self.opening.arrange(self.model)
-        guard = Guard(self.original) if self.settings.numeric_each else None
+        guard = Guard(self.original, tolerance) if self.settings.numeric_each else None
         return not tail or self._run(tail, instruments, guard)
 
     def rewrite_for(self, target: Target, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
@@ -89,7 +94,7 @@ class Conversion:
             started = time.perf_counter()
             self.half = examine(self.model, self.original)
             self.seconds["ranges"] = time.perf_counter() - started
-        return self.rewrite(store, instruments)
+        return self.rewrite(store, instruments, target.tolerance)
 
     def _run(self, passes: Sequence[Pass], instruments: Sequence[Instrument], guard: Guard | None) -> bool:
         limit = self.settings.rewrite_limit
@@ -116,10 +121,7 @@ class Conversion:
 
         Lines of progress begin with `label`, where there is one.
         """
-        model = self.model
-        if not last:
-            model = self.model.clone()
-            model.meta.update(self.model.meta)
+        model = self.model if last else copied(self.model)
         return dataclasses.replace(
             self,
             model=model,
@@ -241,12 +243,15 @@ def judge(
 class Guard:
     """Runs the graph after a pass in ONNX Runtime; says what went wrong."""
 
-    def __init__(self, original: Original) -> None:
+    def __init__(self, original: Original, tolerance: Tolerance) -> None:
         self.original = original
+        self.tolerance = tolerance
 
     def __call__(self, item: Pass, model: Model) -> str:
         """Why the pass must be undone; empty where the outputs are still right, or the state can't be run and the next may."""
-        verdict = judge_state(self.original, model, samples=self.original.samples[:1])
+        verdict = judge_state(
+            self.original, model, tolerance=self.tolerance, samples=self.original.samples[:1]
+        )
         return verdict.problem if verdict.right is False else ""
 
 

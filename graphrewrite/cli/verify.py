@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graphrewrite.ir import Model
     from graphrewrite.numeric.check import CheckReport, Runner
     from graphrewrite.numeric.inputs import Sample
-    from graphrewrite.numeric.metrics import Comparison
+    from graphrewrite.numeric.metrics import Comparison, Tolerance
     from graphrewrite.numeric.original import Original
     from graphrewrite.numeric.reference import Reference
 
@@ -45,6 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare the values inside as well, the first difference first",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="what float32 outputs are held to: 80 dB (fp32, the default), or 40 dB for a file of float16",
+    )
     add_samples(parser)
     add_source(parser)
 
@@ -52,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run both and compare."""
     from graphrewrite.errors import OutputsDiffer
+    from graphrewrite.numeric.metrics import FP16, FP32
     from graphrewrite.numeric.noise import NoisePlan
     from graphrewrite.numeric.original import feeder
 
@@ -60,8 +67,9 @@ def execute(arguments: argparse.Namespace) -> int:
     runners = _runners(path)
     _refuse_noise(arguments.model, original.open())
     plan = NoisePlan((), {}, {}, {})
-    verdict = original.compare(model, plan, runners)
-    values = _values(original, feeder(plan, model), path, verdict) if arguments.per_value else None
+    tolerance = FP16 if arguments.precision == "fp16" else FP32
+    verdict = original.compare(model, plan, runners, tolerance=tolerance)
+    values = _values(original, feeder(plan, model), path, verdict, tolerance) if arguments.per_value else None
     if arguments.json:
         inside = {} if values is None else {"values": [item.to_json() for item in values]}
         print(json.dumps({"schema": 1, "check": verdict.to_json(), **inside}, indent=2))
@@ -128,7 +136,11 @@ def _onnx_runner(path: Path, outputs: Sequence[str] | None) -> Runner:
 
 
 def _values(
-    original: Original, feed: Callable[[Sample], Sample], path: Path, verdict: CheckReport
+    original: Original,
+    feed: Callable[[Sample], Sample],
+    path: Path,
+    verdict: CheckReport,
+    tolerance: Tolerance,
 ) -> list[Comparison]:
     """The values inside, on the sample and in the runner that showed a mismatch, or the first ones."""
     import onnx
@@ -149,7 +161,7 @@ def _values(
         found = target.probes(path, asked)
         return found.get(verdict.failing_runner) or next(iter(found.values()))
 
-    return compare_values(original, probe, target.values(path), sample=sample, feed=feed)
+    return compare_values(original, probe, target.values(path), sample=sample, feed=feed, tolerance=tolerance)
 
 
 def _refuse_noise(path: str, reference: Reference) -> None:

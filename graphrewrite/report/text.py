@@ -107,8 +107,8 @@ def _half_lines(found: Mapping[str, Any] | None) -> list[str]:
     if not hazards:
         return ["every value and sum fits well into float16"]
     lines = [
-        f"{len(hazards)} values or sums are near float16's limits or beyond them, and {len(found['kept'])} nodes need "
-        "float32 for it"
+        f"{len(hazards)} values or sums are near float16's limits or beyond them, and {len(found['kept'])} nodes must "
+        "compute in float32 for it"
     ]
     for item in hazards[:_HAZARDS]:
         lines.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import onnx
 
@@ -16,6 +17,15 @@ from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, run_pipel
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.sources.cut import cut, read_proto
 from graphrewrite.sources.ends import Normalization, arrange, check_ends, parse_layouts
+
+Names: TypeAlias = "Sequence[str] | str"
+"""Names of values: `["a", "b"]` or `"a,b"`."""
+
+Scales: TypeAlias = "Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str]"
+"""Mean and standard deviation by input, `{"image": (127.5, 127.5)}` or `["image=127.5:127.5"]`."""
+
+Layouts: TypeAlias = "Mapping[str, str] | Sequence[str] | str"
+"""`"nhwc"` for every image, or by name: `{"image": "nhwc"}`, `["image=nhwc"]`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +42,10 @@ class Opening:
     def of(
         cls,
         shape: ShapeSpec | Sequence[str] = (),
-        inputs: Sequence[str] | str = (),
-        outputs: Sequence[str] | str = (),
-        normalize: Mapping[str, tuple[float | Sequence[float], float | Sequence[float]]] | Sequence[str] = (),
-        io_layout: Mapping[str, str] | Sequence[str] | str = (),
+        inputs: Names = (),
+        outputs: Names = (),
+        normalize: Scales = (),
+        io_layout: Layouts = (),
     ) -> Opening:
         """From what `graphrewrite.run` and the command line take.
 
@@ -128,7 +138,7 @@ def _folder(source: Source) -> str | None:
     return os.path.dirname(os.path.abspath(os.fspath(source)))
 
 
-def _names(given: Sequence[str] | str) -> tuple[str, ...]:
+def _names(given: Names) -> tuple[str, ...]:
     items = [given] if isinstance(given, str) else given
     return tuple(name.strip() for item in items for name in item.split(",") if name.strip())
 

@@ -248,7 +248,7 @@ class TestWhole:
         assert {"kind", "value", "node", "op", "size", "kept", "reason"} == half["hazards"][0].keys()
         from graphrewrite.report.text import report_lines
 
-        assert any("need float32" in line for line in report_lines(run))
+        assert any("nodes must compute in float32" in line for line in report_lines(run))
         assert graphrewrite.run(proto, output=tmp_path / "a.tflite").report["half"] is None
 
     def test_the_memory_of_a_run_is_that_of_its_values(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import graphrewrite
 from graphrewrite import ir
+from graphrewrite.cli.main import main
 from graphrewrite.errors import UsageError
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.pipeline import build, describe, histogram, run_pipeline
@@ -148,6 +149,15 @@ def test_the_target_hands_its_option_to_the_pass_and_to_the_check(tmp_path: Path
     (record,) = [entry for entry in half.record if entry.rewrites and entry.label == "approximate"]
     assert record.spec == "store-weights-in-half{precision=fp16}"
     assert [describe(item) for item in build("none", "tflite", {"precision": "fp16"})][-1] == record.spec
+
+
+def test_the_tolerance_of_every_check_is_float16_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(product(WEIGHT), "net.onnx")
+    result = graphrewrite.run("net.onnx", precision="fp16", numeric_each=True)
+    assert not [note for entry in result.record for note in entry.notes]
+    assert main(["verify", "net.onnx", "net.tflite"]) == 4
+    assert main(["verify", "net.onnx", "net.tflite", "--precision", "fp16"]) == 0
 
 
 def test_an_unknown_precision() -> None:
