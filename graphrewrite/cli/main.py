@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "check",
     "diff": "diff",
     "verify": "verify",
+    "golden": "golden",
     "passes": "passes",
     "ops": "ops",
     "explain": "explain",

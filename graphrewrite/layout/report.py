@@ -33,6 +33,15 @@ class TransposeLeft:
     reason: str
 
 
+def weighed_transposes(model: Model) -> list[tuple[int, Node]]:
+    """Every transpose of `model` in any dialect, subgraphs included, with the bytes that it moves a run, the heaviest first.
+
+    Dimensions that only run time tells are guessed; see `graphrewrite.layout.facts.nbytes`.
+    """
+    left = [node for node in all_nodes(model.graph) if node.op_type.upper() == "TRANSPOSE"]
+    return sorted(((nbytes(node.outputs[0]), node) for node in left), key=lambda item: -item[0])
+
+
 def transposes_left(model: Model, dialect: Dialect) -> list[TransposeLeft]:
     """Every TRANSPOSE of `model`, subgraphs included, biggest first."""
     found = [

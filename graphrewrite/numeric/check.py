@@ -112,18 +112,48 @@ def check(
     names = list(outputs) if outputs is not None else list(reference.outputs)
     scores = {name: item for name, item in (margin or {}).items() if name in names}
     wanted_names = names + [item.scores for item in scores.values()]
+
+    def wanted(index: int) -> Mapping[str, Array]:
+        given = prepare(samples[index])
+        feeds = {name: given[name] for name in reference.inputs}
+        return reference.run(feeds | (noise(index) if noise is not None else {}), dict.fromkeys(wanted_names))
+
+    return check_recorded(
+        wanted,
+        samples,
+        runners,
+        names=names,
+        tolerance=tolerance,
+        margin=scores,
+        first_sample_only=first_sample_only,
+    )
+
+
+def check_recorded(
+    wanted: Callable[[int], Mapping[str, Array]],
+    samples: Sequence[Sample],
+    runners: Mapping[str, Runner],
+    *,
+    names: Sequence[str],
+    tolerance: Tolerance,
+    margin: Mapping[str, Margin],
+    first_sample_only: frozenset[str],
+) -> CheckReport:
+    """As `check`, by outputs that are known: `wanted(k)` gives those of sample k, and the scores that `margin` names.
+
+    Raises:
+        NotChecked: a runner could not run.
+    """
     worst: dict[str, Comparison] = {}
     failing = ("", -1)
     for index, sample in enumerate(samples):
-        given = prepare(sample)
-        feeds = {name: given[name] for name in reference.inputs} | (noise(index) if noise is not None else {})
-        wanted = reference.run(feeds, dict.fromkeys(wanted_names))
+        known = wanted(index)
         for label, run in runners.items():
             if index > 0 and label in first_sample_only:
                 continue
             found = run(sample)
             for name in names:
-                item = _compare(name, wanted, found, scores.get(name), tolerance)
+                item = _compare(name, known, found, margin.get(name), tolerance)
                 if not item.passed and failing[1] < 0:
                     failing = (label, index)
                 if name not in worst or _badness(item) > _badness(worst[name]):

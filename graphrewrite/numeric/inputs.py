@@ -144,13 +144,7 @@ def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> l
     Raises:
         UsageError: the file can't be read, or an input is missing from it.
     """
-    try:
-        archive = np.load(Path(path))
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array without a name; save it with numpy.savez(path, NAME=array)")
-        content = {key: archive[key] for key in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"the samples '{path}' can't be read: {error}") from None
+    content = read_arrays(path)
     numbered = sorted({int(found[1]) for key in content if (found := _NUMBERED.match(key))})
     prefixes = [f"sample{index}.input." for index in numbered] or [""]
     return [
@@ -161,6 +155,21 @@ def load_samples(path: str | os.PathLike[str], inputs: Mapping[str, Value]) -> l
         )
         for prefix in prefixes
     ]
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Every array of a user's .npz by its name.
+
+    Raises:
+        UsageError: the file can't be read.
+    """
+    try:
+        archive = np.load(Path(path))
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name; save it with numpy.savez(path, NAME=array)")
+        return {key: archive[key] for key in archive}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"the samples '{path}' can't be read: {error}") from None
 
 
 def checked_sample(

@@ -56,6 +56,8 @@ class NoisePlan:
         return cls(tuple(inputs), shapes, perms, fixed)
 
     def _draw(self, name: str) -> Array:
+        if name in self.fixed:
+            return self.fixed[name]
         rng = np.random.default_rng([self.seed, *name.encode()])
         return rng.standard_normal(self.shapes[name]).astype(np.float32)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphrewrite.ir import Model, Value, dims, source_name, value_type
-from graphrewrite.rewrite import all_nodes
+from graphrewrite.ir import Model, source_name, value_type
+from graphrewrite.layout.report import weighed_transposes
 
 if TYPE_CHECKING:
     from graphrewrite.api import Result
@@ -156,24 +156,16 @@ def _pass_lines(passes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _transpose_lines(model: Model) -> list[str]:
     """The transposes that are left, the heaviest ones by source name."""
-    left = [node for node in all_nodes(model.graph) if node.op_type.upper() == "TRANSPOSE"]
-    weighed = sorted(((_nbytes(node.inputs[0]), node) for node in left), key=lambda item: -item[0])
-    if not left:
+    weighed = weighed_transposes(model)
+    if not weighed:
         return []
-    plural = "" if len(left) == 1 else "s"
-    lines = [f"{len(left)} transpose{plural} left, moving {size_text(sum(size for size, _ in weighed))}"]
+    plural = "" if len(weighed) == 1 else "s"
+    lines = [f"{len(weighed)} transpose{plural} left, moving {size_text(sum(size for size, _ in weighed))}"]
     for size, node in weighed[:_TRANSPOSES]:
         lines.append(f"  {size_text(size):>9}  {value_type(node.outputs[0])} at '{source_name(node)}'")
     if len(weighed) > _TRANSPOSES:
         lines.append(f"  and {len(weighed) - _TRANSPOSES} smaller ones")
     return lines
-
-
-def _nbytes(value: Value | None) -> int:
-    """Bytes of a value, dynamic dimensions counted as 1."""
-    known = dims(value) or ()
-    itemsize = value.dtype.itemsize if value is not None and value.dtype is not None else 0
-    return int(math.prod(dim for dim in known if isinstance(dim, int)) * itemsize)
 
 
 def _note_lines(notes: Sequence[str]) -> list[str]:

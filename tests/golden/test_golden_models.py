@@ -1,4 +1,4 @@
-"""Every golden model, both exporters, against PyTorch's own outputs: converted, loaded in LiteRT, compared."""
+"""Every golden model, both exporters: converted, loaded in LiteRT, compared with PyTorch's outputs and with what is expected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import graphrewrite
-from graphrewrite.numeric.metrics import FP32, compare
+from graphrewrite.numeric.golden import Found, changes
+from graphrewrite.numeric.golden_file import SUFFIX, Golden, read
+from graphrewrite.numeric.metrics import FP32, Comparison, compare
 from graphrewrite.targets.tflite.runtime import runner
 
 FOLDER = Path(__file__).resolve().parent / "models"
@@ -28,8 +30,8 @@ def samples_of(name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [found[index] for index in sorted(found)]
 
 
-def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> dict[str, Any]:
-    """The report, after PyTorch's outputs were met with XNNPACK and without."""
+def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> Found:
+    """What the model came to, after PyTorch's outputs were met with XNNPACK and without."""
     samples = samples_of(name)
     result = graphrewrite.run(
         FOLDER / f"{name}.{exporter}.onnx",
@@ -39,6 +41,7 @@ def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> 
         samples=[inputs for inputs, _ in samples],
         debug=True,
     )
+    worst: dict[str, Comparison] = {}
     for inputs, outputs in samples:
         for xnnpack in (True, False):
             found = runner.run(folder / "model.tflite", inputs, xnnpack=xnnpack).outputs
@@ -46,12 +49,29 @@ def convert_and_compare(name: str, exporter: str, passes: str, folder: Path) -> 
             for output, wanted in outputs.items():
                 item = compare(output, wanted, found[output], FP32)
                 assert item.passed, f"{name}.{exporter} '{output}' {xnnpack=}: {item.problem}"
-    return result.report
+                if output not in worst or item.required > worst[output].required:
+                    worst[output] = item
+    return Found.of(result.report, result.model, list(worst.values()))
 
 
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=[f"{name}.{exporter}" for name, exporter in CASES])
-def test_meets_pytorch(name: str, exporter: str, tmp_path: Path) -> None:
-    convert_and_compare(name, exporter, INDEX[name]["passes"], tmp_path)
+def test_meets_pytorch(name: str, exporter: str, tmp_path: Path, bless: bool) -> None:
+    """And comes to what `NAME.EXPORTER.golden.toml` expects; `--bless` rewrites that."""
+    found = convert_and_compare(name, exporter, INDEX[name]["passes"], tmp_path)
+    path = FOLDER / f"{name}.{exporter}{SUFFIX}"
+    golden = (
+        read(path)
+        if path.exists()
+        else Golden(path, f"{name}.{exporter}.onnx", f"{name}.npz", "PyTorch", INDEX[name]["passes"])
+    )
+    assert golden.passes == INDEX[name]["passes"]
+    expected = golden.expected.get("tflite")
+    changed = changes(expected, found, golden.size_tolerance) if expected else ["nothing is expected yet"]
+    if bless and changed:
+        golden.expected["tflite"] = found.expectation(expected, golden.size_tolerance)
+        golden.write()
+    else:
+        assert changed == [], "pytest --bless accepts it; review the difference"
 
 
 PLAIN = [f"{name}.{exporter}" for name, exporter in CASES[::16]]

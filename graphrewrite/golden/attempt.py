@@ -1,0 +1,155 @@
+"""One conversion of a golden's model: the file against the recorded outputs, and every state on its way to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from graphrewrite.api import Result, run
+from graphrewrite.conversion import judge
+from graphrewrite.ir import Array, Model, load, to_runnable_proto
+from graphrewrite.ir.inputs import parse_shapes, set_shapes
+from graphrewrite.numeric.check import CheckReport
+from graphrewrite.numeric.golden import Found
+from graphrewrite.numeric.golden_file import Golden
+from graphrewrite.numeric.golden_outputs import Recorded, Recording, read_recording
+from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.reference import create_session
+from graphrewrite.pipeline import BaseInstrument, Pass, PassRecord, Stage
+from graphrewrite.targets.base import Target
+
+ORIGIN = "original"
+"""The state before any pass."""
+FILE = "file"
+"""The written file in the target's runtime."""
+STATES = (ORIGIN, *(stage.name.lower() for stage in Stage), FILE)
+"""A model's states on its way, by name: all but the last run in ONNX Runtime."""
+
+STAGE_SLACK = 10.0
+"""States before the file may be this many times as far off as the file: another runtime adds up in another order."""
+
+
+class StageStates(BaseInstrument):
+    """Keeps the graph as it stands after each stage; where a stage changes nothing, that of the one before."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self._stage: Stage | None = None
+        self._changed = True
+
+    def before_pass(self, item: Pass, model: Model) -> None:
+        """Keep the graph where `item` begins a stage."""
+        if self._stage is not None and item.stage != self._stage:
+            self._keep(model)
+        self._stage = item.stage
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
+        """Note whether there is something new to keep."""
+        self._changed |= record.rewrites > 0 or record.nodes_before != record.nodes_after
+
+    def _keep(self, model: Model) -> None:
+        assert self._stage is not None
+        last = next(reversed(self.models.values()), None)
+        if last is None or self._changed:
+            last = model.clone()
+            last.meta.update(model.meta)
+        self.models[self._stage.name.lower()] = last
+        self._changed = False
+
+    def at(self, state: str) -> Model | None:
+        """The graph after the stage of that name, or after the last one before it; None where it is the finished one."""
+        if self._stage is None or Stage[state.upper()] >= self._stage:
+            return None
+        before = [name for name in self.models if Stage[name.upper()] <= Stage[state.upper()]]
+        return self.models[before[-1]] if before else None
+
+
+@dataclasses.dataclass
+class Attempt:
+    """One conversion for a golden: what it came to, and the states on its way where they were kept."""
+
+    golden: Golden
+    target: Target
+    model: Model
+    recorded: Recorded
+    found: Found
+    states: StageStates | None
+
+    def at(self, state: str) -> CheckReport:
+        """One of STATES except FILE, run in ONNX Runtime, against the recorded outputs.
+
+        Raises:
+            NotChecked: ONNX Runtime can't run it.
+        """
+        reference = self.recorded.open()
+        final = NoisePlan.of(self.model, reference)
+        if state == ORIGIN:
+            noise = final.reference_feeds(self.recorded.samples)(0)
+            return self.recorded.judge(
+                {"onnxruntime": lambda sample: reference.run(sample | noise)}, self.target.tolerance
+            )
+        assert self.states is not None
+        model = self.states.at(state) or self.model
+        # What a later pass makes of random values is what the outputs were recorded with.
+        plan = dataclasses.replace(NoisePlan.of(model, reference), fixed=final.fixed)
+        session = create_session(to_runnable_proto(plan.externalised(model)))
+        names = [entry.name for entry in session.get_outputs()]
+
+        def runner(sample: Sample) -> Mapping[str, Array]:
+            return dict(zip(names, session.run(names, sample), strict=True))
+
+        return self.recorded.compare(model, plan, {"onnxruntime": runner}, tolerance=self.target.tolerance)
+
+
+def attempt(golden: Golden, target: Target, *, states: bool = False) -> Attempt:
+    """Convert the golden's model and run the file on the recorded inputs.
+
+    Raises:
+        GraphRewriteError: the model or the recording can't be read, can't be converted any more, or could not run.
+    """
+    recorded = recorded_outputs(golden.model_path, golden.shape, read_recording(golden.samples_path))
+    kept = StageStates() if states else None
+    with tempfile.TemporaryDirectory(prefix="graphrewrite-golden.") as folder:
+        result = convert(golden, target, Path(folder), [] if kept is None else [kept])
+        found = found_in(result, target, recorded)
+    return Attempt(golden, target, result.model, recorded, found, kept)
+
+
+def convert(
+    golden: Golden, target: Target, folder: Path, instruments: Sequence[BaseInstrument] = ()
+) -> Result:
+    """The golden's model converted into `folder`; nothing is checked."""
+    return run(
+        golden.model_path,
+        target,
+        golden.passes,
+        folder / f"model{target.suffix}",
+        shape=golden.shape,
+        check=False,
+        instruments=instruments,
+    )
+
+
+def found_in(result: Result, target: Target, recorded: Recorded) -> Found:
+    """What a conversion came to, by the recorded outputs.
+
+    Raises:
+        NotChecked: the file could not run.
+    """
+    assert result.path is not None
+    verdict, _ = judge(recorded, result.model, target, result.path)
+    return Found.of(result.report, result.model, verdict.outputs)
+
+
+def recorded_outputs(model: Path, shape: Sequence[str], recording: Recording) -> Recorded:
+    """The original with its recorded outputs.
+
+    Raises:
+        UsageError: the recorded inputs do not fit the model, or `shape` does not.
+    """
+    source = load(model)
+    set_shapes(source, parse_shapes(list(shape)))
+    return Recorded.of(model, recording, source)

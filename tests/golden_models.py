@@ -1,0 +1,97 @@
+"""A small model and passes for the tests of goldens, and the changes that they must catch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
+
+TRANSPOSING = '''
+"""A pass that makes a file slower without making it wrong."""
+
+import dataclasses
+
+import numpy as np
+
+from graphrewrite.pipeline import PatternPass, Stage
+from graphrewrite.rewrite import op, value
+
+
+@dataclasses.dataclass(frozen=True)
+class NegateSideways(PatternPass):
+    stage = Stage.FINISH
+    targets = frozenset({"tflite"})
+    patterns = (op("NEG", value("x"), domain="tflite"),)
+
+    def rewrite(self, match, rewriter):
+        order = rewriter.constant(np.array([1, 0], np.int32))
+        minus = rewriter.constant(np.array(-1, np.float32))
+        turned = rewriter.op("TRANSPOSE", match["x"], order, domain="tflite")
+        negated = rewriter.op("MUL", turned, minus, domain="tflite", fused_activation_function="NONE")
+        return rewriter.op("TRANSPOSE", negated, order, domain="tflite")
+'''
+
+WRONG = '''
+"""A pass that is wrong for negative numbers."""
+
+import dataclasses
+
+from graphrewrite.pipeline import PatternPass, Stage
+from graphrewrite.rewrite import op, value
+
+
+@dataclasses.dataclass(frozen=True)
+class ReluToAbs(PatternPass):
+    stage = Stage.FUSE
+    patterns = (op("Relu", value("x")),)
+
+    def rewrite(self, match, rewriter):
+        return rewriter.op("Abs", match["x"])
+'''
+
+
+def net(folder: Path) -> Path:
+    """A convolution with an activation, a mean, a product, a negation: `net.onnx`."""
+    rng = np.random.default_rng(7)
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["" : 17]>
+    g (float[1,3,8,8] x) => (float[1,5] y) {
+      ["conv"] a = Conv<pads = [1,1,1,1]>(x, w)
+      ["act"] b = Relu(a)
+      ["mean"] c = GlobalAveragePool(b)
+      ["flat"] d = Flatten(c)
+      ["fc"] e = Gemm(d, v, bias)
+      ["neg"] y = Neg(e)
+    }""")
+    for name, shape in (("w", (4, 3, 3, 3)), ("v", (4, 5)), ("bias", (5,))):
+        array = rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    path = folder / "net.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def change_weight(path: Path) -> None:
+    """The largest element of the largest weight grows by 1 %."""
+    model = onnx.load(path)
+    weights = [
+        item
+        for item in model.graph.initializer
+        if item.data_type == onnx.TensorProto.FLOAT and len(item.dims) > 1
+    ]
+    largest = max(weights, key=lambda item: int(np.prod(item.dims)))
+    array = onnx.numpy_helper.to_array(largest).copy()
+    array.flat[int(np.abs(array).argmax())] *= np.float32(1.01)
+    largest.CopyFrom(onnx.numpy_helper.from_array(array, largest.name))
+    onnx.save(model, path)
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    """Rewrite a text file; the change must change something."""
+    before = path.read_text()
+    after = change(before)
+    assert after != before
+    path.write_text(after)
