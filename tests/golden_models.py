@@ -74,19 +74,28 @@ def net(folder: Path) -> Path:
     return path
 
 
-def change_weight(path: Path) -> None:
-    """The largest element of the largest weight grows by 1 %."""
+def change_weight(path: Path) -> bool:
+    """Every second element of the largest weight grows by 1 %; False where the model has no weight.
+
+    A constant that holds few different numbers is a mask or a filter. All elements at once would leave a model as it is whose
+    weights are normalised.
+    """
     model = onnx.load(path)
-    weights = [
-        item
+    weights = {
+        item.name: onnx.numpy_helper.to_array(item)
         for item in model.graph.initializer
         if item.data_type == onnx.TensorProto.FLOAT and len(item.dims) > 1
-    ]
-    largest = max(weights, key=lambda item: int(np.prod(item.dims)))
-    array = onnx.numpy_helper.to_array(largest).copy()
-    array.flat[int(np.abs(array).argmax())] *= np.float32(1.01)
-    largest.CopyFrom(onnx.numpy_helper.from_array(array, largest.name))
+    }
+    weights = {name: array for name, array in weights.items() if 2 * np.unique(array).size > array.size}
+    if not weights:
+        return False
+    largest = max(weights, key=lambda name: weights[name].size)
+    array = weights[largest].copy()
+    array.flat[::2] *= np.float32(1.01)
+    (tensor,) = (item for item in model.graph.initializer if item.name == largest)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, largest))
     onnx.save(model, path)
+    return True
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:

@@ -94,7 +94,7 @@ class Attempt:
         assert self.states is not None
         model = self.states.at(state) or self.model
         # What a later pass makes of random values is what the outputs were recorded with.
-        plan = dataclasses.replace(NoisePlan.of(model, reference), fixed=final.fixed)
+        plan = NoisePlan.of(model, reference, final)
         session = create_session(to_runnable_proto(plan.externalised(model)))
         names = [entry.name for entry in session.get_outputs()]
 

@@ -90,7 +90,7 @@ class Expectation:
         transpose_bytes: what they move a run.
         operators: count by operator.
         outputs: how far each output may be from the recorded one.
-        rewrites: what each pass did when this was recorded. Nothing is held to it; messages name passes that acted otherwise.
+        rewrites: what each pass did. That it did something is held to; how much is told where something else has changed.
     """
 
     size: int
@@ -164,9 +164,10 @@ def changes(expected: Expectation, found: Found, size_tolerance: float) -> list[
         *_graph_changes(expected, found),
         _size_change(expected.size, found.size, size_tolerance),
         *_output_changes(expected, found),
+        *_pass_changes(expected, found, held=True),
     ]
     kept = [line for line in lines if line]
-    return kept + _pass_changes(expected, found) if kept else []
+    return kept + _pass_changes(expected, found, held=False) if kept else []
 
 
 def _graph_changes(expected: Expectation, found: Found) -> list[str]:
@@ -211,11 +212,11 @@ def worse_outputs(
     return {line: item for line, item in judged if line}
 
 
-def _pass_changes(expected: Expectation, found: Found) -> list[str]:
-    """Passes that acted otherwise than when the expectation was recorded: where to look."""
+def _pass_changes(expected: Expectation, found: Found, *, held: bool) -> list[str]:
+    """Passes that acted otherwise: where `held`, those that did nothing before or do nothing now, and else the others."""
     lines = []
     for name in sorted({*expected.rewrites, *found.rewrites}):
         before, now = expected.rewrites.get(name, 0), found.rewrites.get(name, 0)
-        if before != now:
-            lines.append(f"pass {name}: {before} rewrites before, {now or 'none'} now")
+        if before != now and held == (min(before, now) == 0):
+            lines.append(f"pass {name}: {before or 'no'} rewrites before, {now or 'none'} now")
     return lines

@@ -34,8 +34,12 @@ class NoisePlan:
     seed: int = 0
 
     @classmethod
-    def of(cls, model: Model, reference: Reference) -> NoisePlan:
-        """What to feed for the random nodes of the source, given what the pipeline made of them."""
+    def of(cls, model: Model, reference: Reference, later: NoisePlan | None = None) -> NoisePlan:
+        """What to feed for the random nodes of the source, given what the pipeline made of them.
+
+        `later` is the plan of a later state of `model`: what a pass has fixed there is fed here, so that both compute the same.
+        """
+        ahead = later.fixed if later is not None else {}
         recorded: dict[str, Array | None] = model.meta.get(NOISE, {})
         fixed = {name: array for name, array in recorded.items() if array is not None}
         values = _values(model) if reference.noise else {}
@@ -45,7 +49,7 @@ class NoisePlan:
             value = values.get(name)
             if name in fixed:
                 continue
-            shape = static_dims(value)
+            shape = ahead[name].shape if name in ahead else static_dims(value)
             if value is None or shape is None:
                 continue
             facet = layout(value)
@@ -53,9 +57,10 @@ class NoisePlan:
             shapes[name] = tuple(shape[perms[name].index(axis)] for axis in range(len(shape)))
             if value.producer() is not None:
                 inputs.append(name)
-        return cls(tuple(inputs), shapes, perms, fixed)
+        return cls(tuple(inputs), shapes, perms, ahead | fixed)
 
     def _draw(self, name: str) -> Array:
+        """In the source's dimension order."""
         if name in self.fixed:
             return self.fixed[name]
         rng = np.random.default_rng([self.seed, *name.encode()])

@@ -1,9 +1,13 @@
-"""Guides run: `python` blocks are executed, and `graphrewrite` lines of `sh` blocks must succeed, in order."""
+"""Guides run: `python` blocks are executed, and `graphrewrite` and `pytest` lines of `sh` blocks, and of the steps of a
+workflow in a `yaml` block, must succeed, in order."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -31,7 +35,7 @@ def test_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     onnx.save(onnx.parser.parse_model(MODEL), "model.onnx")
     for language, block in re.findall(
-        r"^```(python|sh)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE
+        r"^```(python|sh|yaml)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE
     ):
         if language == "python":
             file = re.match(r"# (\w+\.py)\n", block)
@@ -40,10 +44,21 @@ def test_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             else:
                 exec(compile(block, str(path), "exec"), {"__name__": "guide"})
             continue
-        for line in block.splitlines():
+        lines = re.findall(r"- run: (.*)", block) if language == "yaml" else block.splitlines()
+        for line in lines:
             words = shlex.split(line, comments=True)
             if words and words[0] == "graphrewrite":
                 assert main(words[1:]) == 0, line
+            if words and words[0] == "pytest":
+                assert _pytest(words[1:]) == 0, line
+
+
+def _pytest(arguments: list[str]) -> int:
+    """In a process of its own, as the reader's would be. The plugin is named for checkouts installed before there was one."""
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-m", "pytest", "-p", "graphrewrite.pytest_plugin", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=[str(path.relative_to(ROOT)) for path in GUIDES])

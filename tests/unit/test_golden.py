@@ -16,11 +16,13 @@ from golden_models import TRANSPOSING, WRONG, change_weight, edit, net
 
 from graphrewrite.cli.main import main
 from graphrewrite.errors import UsageError
+from graphrewrite.golden.attempt import STATES, attempt
 from graphrewrite.numeric.golden import Expectation, Found, Limit, changes
-from graphrewrite.numeric.golden_file import Golden, read
+from graphrewrite.numeric.golden_file import Golden, find, read
 from graphrewrite.numeric.metrics import FP32, Comparison, compare
 from graphrewrite.numeric.reference import open_reference
 from graphrewrite.pipeline import known_passes
+from graphrewrite.targets.base import target
 
 TEXT = Path("goldens/net.golden.toml")
 
@@ -119,7 +121,7 @@ def test_a_new_transpose(goldens: Path, said: Said) -> None:
         lines[1].strip()
         == "+2 TRANSPOSE, +40 bytes (3 left: 768 at 'conv', 20 at 'neg', 20 at 'neg'); MUL 0 -> 1; NEG 1 -> 0"
     )
-    assert lines[-1].strip() == "pass negate-sideways: 0 rewrites before, 1 now"
+    assert lines[-1].strip() == "pass negate-sideways: no rewrites before, 1 now"
     assert main(["golden", "bless", "goldens"]) == 0
     assert main(["golden", "check", "goldens"]) == 0
     edit(TEXT, lambda text: text.replace('"default,sideways.py"', '"default"'))
@@ -277,6 +279,9 @@ def test_random_values_and_near_ties(tmp_path: Path, monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(held["sample0.scores.y"], held["sample0.output.y"])
     assert read(Path("g/noisy.golden.toml")).expected["tflite"].outputs["best"] == Limit(mismatch=0.0)
     assert main(["golden", "check", "g"]) == 0
+    for golden in find(Path("g")):
+        made = attempt(golden, target("tflite"), states=True)
+        assert all(made.at(state).passed for state in STATES[:-1])
 
 
 def _comparison(error: float, scale: float = 1.0, dtype: type = np.float32) -> Comparison:
@@ -326,25 +331,29 @@ def test_limits_fail_for_worse_and_for_better() -> None:
 
 
 def test_changes_of_sizes_and_outputs() -> None:
-    expected = Expectation(1000, 1, 64, {"ADD": 41, "TRANSPOSE": 1}, {"y": Limit(1e-5), "z": Limit(1e-5)}, {})
+    expected = Expectation(
+        1000, 1, 64, {"ADD": 41, "TRANSPOSE": 1}, {"y": Limit(1e-5), "z": Limit(1e-5)}, {"p": 1}
+    )
     same = [_comparison(0), compare("z", np.ones(1), np.ones(1), FP32)]
-    found = Found(1010, [("t", 64)], {"ADD": 41, "TRANSPOSE": 1}, same, {"p": 1})
+    found = Found(1010, [("t", 64)], {"ADD": 41, "TRANSPOSE": 1}, same, {"p": 2})
     assert changes(expected, found, 0.01) == []
     assert changes(expected, found, 0.001)[0] == "size 1000 -> 1010 bytes (+1.0%, 0.001 of it is allowed)"
-    wider = Found(1000, [("t", 128)], {"ADD": 43, "TRANSPOSE": 1}, same[:1], {})
+    wider = Found(1000, [("t", 128)], {"ADD": 43, "TRANSPOSE": 1}, same[:1], {"q": 1})
     assert changes(expected, wider, 0.01) == [
         "TRANSPOSE moves +64 bytes (1 left: 128 at 't'); ADD 41 -> 43",
         "output 'z' is gone",
+        "pass p: 1 rewrites before, none now",
+        "pass q: no rewrites before, 1 now",
     ]
-    assert changes(dataclass_without_z(expected), found, 0.01) == [
+    assert changes(_without_z(expected), found, 0.01) == [
         "output 'z' is new",
-        "pass p: 0 rewrites before, 1 now",
+        "pass p: 1 rewrites before, 2 now",
     ]
 
 
-def dataclass_without_z(expected: Expectation) -> Expectation:
+def _without_z(expected: Expectation) -> Expectation:
     """The same without the output z."""
-    return Expectation(expected.size, 1, 64, expected.operators, {"y": Limit(1e-5)}, {})
+    return Expectation(expected.size, 1, 64, expected.operators, {"y": Limit(1e-5)}, expected.rewrites)
 
 
 def test_names_of_any_kind_survive_the_text(tmp_path: Path) -> None:

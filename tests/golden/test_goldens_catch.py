@@ -1,0 +1,111 @@
+"""The golden models as goldens: all states right through the pytest plugin, and what must not pass is caught, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from golden_models import change_weight
+
+from graphrewrite.golden import check_one, find
+from graphrewrite.golden.attempt import STATES
+from graphrewrite.numeric.golden_file import Golden
+from graphrewrite.pipeline import build
+
+FOLDER = Path(__file__).resolve().parent / "models"
+ROOT = FOLDER.parent.parent.parent
+GOLDENS = {golden.name: golden for golden in find(FOLDER) if "tflite" in golden.expected}
+SAMPLE = list(GOLDENS)[::47]
+WITHOUT_WEIGHTS = frozenset({"upfirdn2d_kept_separable_up4.ts17", "upfirdn2d_kept_up2_down2_crop.ts17"})
+"""Their filters lie in Constant nodes."""
+
+
+def _through_the_plugin(names: list[str]) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "graphrewrite.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+    ]
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(
+        [
+            *command,
+            "--graphrewrite-golden",
+            str(FOLDER),
+            "-k",
+            "tflite",
+            *(str(GOLDENS[name].path) for name in names),
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) == len(names) * len(STATES)
+
+
+def test_sample_through_the_plugin() -> None:
+    _through_the_plugin(SAMPLE)
+
+
+@pytest.mark.full
+def test_all_through_the_plugin() -> None:
+    _through_the_plugin(list(GOLDENS))
+
+
+def _changed_weight(golden: Golden, folder: Path) -> None:
+    for name in (golden.model, golden.samples):
+        shutil.copy(FOLDER / name, folder)
+    assert change_weight(folder / golden.model) == (golden.name not in WITHOUT_WEIGHTS)
+    if golden.name in WITHOUT_WEIGHTS:
+        return
+    lines = check_one(dataclasses.replace(golden, path=folder / golden.path.name), "tflite")
+    assert re.match(
+        r"output '.+' (max abs|share of elements that differ) \S+ where \S+ was allowed", lines[0]
+    )
+    assert lines[-1].startswith("the original model gives other outputs than the recorded ones, too")
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_changed_weight_is_caught(name: str, tmp_path: Path) -> None:
+    _changed_weight(GOLDENS[name], tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", GOLDENS)
+def test_a_changed_weight_is_caught_in_every_model(name: str, tmp_path: Path) -> None:
+    _changed_weight(GOLDENS[name], tmp_path)
+
+
+def _acting() -> dict[str, str]:
+    """Each pass that can be left out and acts on a golden model, with the smallest such model."""
+    optional = {item.name for item in build("default", "tflite") if not item.mandatory}
+    found: dict[str, str] = {}
+    for golden in sorted(GOLDENS.values(), key=lambda item: item.expected["tflite"].size):
+        for name in golden.expected["tflite"].rewrites:
+            if name in optional:
+                found.setdefault(name, golden.name)
+    return dict(sorted(found.items()))
+
+
+@pytest.mark.parametrize(("name", "model"), _acting().items(), ids=lambda text: text)
+def test_a_pass_switched_off_is_caught(name: str, model: str) -> None:
+    golden = GOLDENS[model]
+    lines = check_one(dataclasses.replace(golden, passes=f"{golden.passes},-{name}"), "tflite")
+    count = golden.expected["tflite"].rewrites[name]
+    assert f"pass {name}: {count} rewrites before, none now" in lines
