@@ -9,8 +9,7 @@ from pathlib import Path
 
 from graphrewrite.api import Result, run
 from graphrewrite.conversion import judge
-from graphrewrite.ir import Array, Model, load, to_runnable_proto
-from graphrewrite.ir.inputs import parse_shapes, set_shapes
+from graphrewrite.ir import Array, Model, to_runnable_proto
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.golden import Found
 from graphrewrite.numeric.golden_file import Golden
@@ -19,6 +18,7 @@ from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.pipeline import BaseInstrument, Pass, PassRecord, Stage
+from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target
 
 ORIGIN = "original"
@@ -88,9 +88,12 @@ class Attempt:
         final = NoisePlan.of(self.model, reference)
         if state == ORIGIN:
             noise = final.reference_feeds(self.recorded.samples)(0)
-            return self.recorded.judge(
-                {"onnxruntime": lambda sample: reference.run(sample | noise)}, self.target.tolerance
-            )
+
+            def original(sample: Sample) -> Mapping[str, Array]:
+                given = self.recorded.prepare(sample)
+                return reference.run({name: given[name] for name in reference.inputs} | noise)
+
+            return self.recorded.judge({"onnxruntime": original}, self.target.tolerance)
         assert self.states is not None
         model = self.states.at(state) or self.model
         # What a later pass makes of random values is what the outputs were recorded with.
@@ -110,7 +113,7 @@ def attempt(golden: Golden, target: Target, *, states: bool = False) -> Attempt:
     Raises:
         GraphRewriteError: the model or the recording can't be read, can't be converted any more, or could not run.
     """
-    recorded = recorded_outputs(golden.model_path, golden.shape, read_recording(golden.samples_path))
+    recorded = recorded_outputs(golden, read_recording(golden.samples_path))
     kept = StageStates() if states else None
     with tempfile.TemporaryDirectory(prefix="graphrewrite-golden.") as folder:
         result = convert(golden, target, Path(folder), [] if kept is None else [kept])
@@ -128,6 +131,10 @@ def convert(
         golden.passes,
         folder / f"model{target.suffix}",
         shape=golden.shape,
+        inputs=golden.inputs,
+        outputs=golden.outputs,
+        normalize=golden.normalize,
+        io_layout=golden.io_layout,
         check=False,
         instruments=instruments,
     )
@@ -144,12 +151,21 @@ def found_in(result: Result, target: Target, recorded: Recorded) -> Found:
     return Found.of(result.report, result.model, verdict.outputs)
 
 
-def recorded_outputs(model: Path, shape: Sequence[str], recording: Recording) -> Recorded:
+def recorded_outputs(golden: Golden, recording: Recording) -> Recorded:
     """The original with its recorded outputs.
 
     Raises:
-        UsageError: the recorded inputs do not fit the model, or `shape` does not.
+        UsageError: the recorded inputs do not fit the model, or what is asked of it does not.
+        NotChecked: ONNX Runtime can't load it.
     """
-    source = load(model)
-    set_shapes(source, parse_shapes(list(shape)))
-    return Recorded.of(model, recording, source)
+    original, model = opening(golden).begin(golden.model_path)
+    return Recorded.of(original, model, recording)
+
+
+def opening(golden: Golden) -> Opening:
+    """What the golden asks of its model before any pass.
+
+    Raises:
+        UsageError: something is not written as it should be.
+    """
+    return Opening.of(golden.shape, golden.inputs, golden.outputs, golden.normalize, golden.io_layout)

@@ -17,7 +17,6 @@ from graphrewrite.numeric.golden import changes, worse_outputs
 from graphrewrite.numeric.golden_file import Golden, find
 from graphrewrite.numeric.golden_outputs import read_recording
 from graphrewrite.numeric.noise import NoisePlan
-from graphrewrite.numeric.original import Original
 from graphrewrite.targets.base import TargetSpec, targets
 from graphrewrite.targets.base import target as find_target
 
@@ -162,10 +161,8 @@ def _bless_with_outputs(golden: Golden, spec: str) -> list[str]:
             f"the outputs of '{golden.name}' were recorded from {golden.recorded_from}, which can't be run from here: record "
             "them again with graphrewrite golden record --replace --samples FILE.npz"
         )
-    recording = read_recording(golden.samples_path)
-    recorded = recorded_outputs(golden.model_path, golden.shape, recording)
+    recorded = recorded_outputs(golden, read_recording(golden.samples_path))
     with tempfile.TemporaryDirectory(prefix="graphrewrite-golden.") as folder:
         model = convert(golden, find_target(spec), Path(folder)).model
-    original = Original(golden.model_path, recorded.samples)
-    outputs_of(original, NoisePlan.of(model, original.open())).write(golden.samples_path)
+    outputs_of(recorded, NoisePlan.of(model, recorded.open())).write(golden.samples_path)
     return ["other outputs are recorded", *_bless_one(golden, spec)]

@@ -8,12 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphrewrite.api import run
 from graphrewrite.conversion import Progress
 from graphrewrite.errors import OutputsDiffer, UsageError
-from graphrewrite.golden.attempt import found_in, recorded_outputs
-from graphrewrite.ir import Model, load
-from graphrewrite.ir.inputs import parse_shapes, set_shapes
+from graphrewrite.golden.attempt import convert, found_in, opening, recorded_outputs
 from graphrewrite.numeric.golden import Found
 from graphrewrite.numeric.golden_file import SUFFIX, Golden
 from graphrewrite.numeric.golden_outputs import Recording, framework_outputs
@@ -38,6 +35,10 @@ def record(
     *,
     name: str | None = None,
     shape: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    normalize: Sequence[str] = (),
+    io_layout: Sequence[str] = (),
     samples: str | os.PathLike[str] | None = None,
     seed: int = 0,
     replace: bool = False,
@@ -51,7 +52,8 @@ def record(
         target: those of which something is to be expected.
         passes: the pass specification.
         name: of the golden; the model's by default.
-        shape: dimensions to fix, `["x=1,3,512,512"]`.
+        shape, inputs, outputs, normalize, io_layout: what is taken of the source and with which ends, as `graphrewrite.run` takes
+            them from the command line: `["x=1,3,512,512"]`.
         samples: .npz of inputs, as `graphrewrite.run` takes them; outputs in it (`sample0.output.NAME`) are recorded instead of
             those that ONNX Runtime gives. Seeded random inputs by default.
         seed: of the random inputs.
@@ -78,19 +80,19 @@ def record(
         f"{title}.npz",
         ORIGINAL,
         passes,
-        tuple(shape),
+        shape=tuple(shape),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        normalize=tuple(normalize),
+        io_layout=tuple(io_layout),
     )
     chosen = targets(target)
-    original = Original(source)
-    original.draw(_imported(source, shape), samples, seed)
+    original = _drawn(golden, samples, seed)
     with tempfile.TemporaryDirectory(prefix="graphrewrite-golden.") as temporary:
         results = {}
         for index, item in enumerate(chosen):
             progress(f"{title}: converting to {item.spec}")
-            own = Path(temporary) / str(index)
-            results[item.spec] = run(
-                source, item, passes, own / f"model{item.suffix}", shape=shape, check=False
-            )
+            results[item.spec] = convert(golden, item, Path(temporary) / str(index))
         progress(f"{title}: recording")
         plan = NoisePlan.of(results[chosen[0].spec].model, original.open())
         recording = outputs_of(original, plan)
@@ -99,7 +101,7 @@ def record(
             if given is not None:
                 recording = dataclasses.replace(recording, outputs=given)
                 golden.recorded_from = Path(samples).name
-        recorded = recorded_outputs(source, shape, recording)
+        recorded = recorded_outputs(golden, recording)
         for item in chosen:
             found = found_in(results[item.spec], item, recorded)
             if not found.passed:
@@ -111,12 +113,12 @@ def record(
     return golden
 
 
-def _imported(source: Path, shape: Sequence[str]) -> Model:
-    """The model after its import, where integer inputs can be followed to their use."""
-    model = load(source)
-    set_shapes(model, parse_shapes(list(shape)))
+def _drawn(golden: Golden, samples: str | os.PathLike[str] | None, seed: int) -> Original:
+    """The original with its samples, drawn after the import, where integer inputs can be followed to their use."""
+    original, model = opening(golden).begin(golden.model_path)
     run_pipeline(model, [item for item in build("none", "") if item.stage == Stage.IMPORT])
-    return model
+    original.draw(model, samples, seed)
+    return original
 
 
 def _difference(title: str, target: Target, found: Found, golden: Golden) -> str:
@@ -143,7 +145,8 @@ def outputs_of(original: Original, plan: NoisePlan) -> Recording:
     noise = plan.reference_feeds(original.samples)
     outputs, behind = [], []
     for index, sample in enumerate(original.samples):
-        feeds = {name: sample[name] for name in reference.inputs} | noise(index)
+        given = original.prepare(sample)
+        feeds = {name: given[name] for name in reference.inputs} | noise(index)
         found = reference.run(feeds, dict.fromkeys([*reference.outputs, *scores]))
         outputs.append({name: found[name] for name in reference.outputs})
         behind.append({name: found[name] for name in scores})

@@ -4,7 +4,7 @@
     samples = "net.npz"             the inputs and the recorded outputs
     recorded_from = "ONNX Runtime"
     passes = "default"
-    shape = ["x=1,3,64,64"]
+    shape = ["x=1,3,64,64"]         and inputs, outputs, normalize, io_layout, where they are given
     size_tolerance = 0.01
 
     [expected."tflite{precision=fp16}"]
@@ -35,6 +35,8 @@ else:
 SUFFIX = ".golden.toml"
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_OPENING = ("shape", "inputs", "outputs", "normalize", "io_layout")
+_SETTINGS = ("model", "samples", "recorded_from", "passes", *_OPENING, "size_tolerance")
 _NUMBERS = ("size", "transposes", "transpose_bytes")
 
 
@@ -48,7 +50,7 @@ class Golden:
         samples: path of the .npz with the inputs and the recorded outputs, relative to the text file.
         recorded_from: where the recorded outputs come from, for the reader.
         passes: the pass specification.
-        shape: dimensions that are fixed, as `--shape` takes them.
+        shape, inputs, outputs, normalize, io_layout: what is taken of the source and with which ends, as those flags take it.
         size_tolerance: share by which the written file may grow or shrink.
         expected: by specification of the target, with its options.
         head: the text above the expectations; where it is empty, it is made from the settings.
@@ -60,6 +62,10 @@ class Golden:
     recorded_from: str
     passes: str = "default"
     shape: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    normalize: tuple[str, ...] = ()
+    io_layout: tuple[str, ...] = ()
     size_tolerance: float = SIZE_TOLERANCE
     expected: dict[str, Expectation] = dataclasses.field(default_factory=dict)
     head: str = ""
@@ -88,10 +94,10 @@ class Golden:
         return self._beside(self.samples, "samples")
 
     def _beside(self, relative: str, key: str) -> Path:
-        found = self.path.parent / relative
+        found = (self.path.parent / relative).resolve()
         if not found.exists():
             raise UsageError(
-                f"the golden '{self.path}' needs '{relative}', which is not there (looked for {found.resolve()}): put it back, "
+                f"the golden '{self.path}' needs '{relative}', which is not there (looked for {found}): put it back, "
                 f"or mend `{key}` in the golden"
             )
         return found
@@ -100,7 +106,8 @@ class Golden:
         """The whole file."""
         head = self.head or "".join(
             f"{key} = {_toml(getattr(self, key))}\n"
-            for key in ("model", "samples", "recorded_from", "passes", "shape", "size_tolerance")
+            for key in _SETTINGS
+            if getattr(self, key) or key not in _OPENING
         )
         return (
             head.rstrip()
@@ -152,23 +159,28 @@ def find(folder: Path) -> list[Golden]:
 
 def _golden(path: Path, content: dict[str, Any], head: str) -> Golden:
     settings = {key: item for key, item in content.items() if key != "expected"}
-    known = {"model", "samples", "recorded_from", "passes", "shape", "size_tolerance"}
-    for key in settings:
-        if key not in known:
-            raise ValueError(f"there is no setting `{key}`; there are {', '.join(sorted(known))}")
-    for key in ("model", "samples", "passes"):
-        if not isinstance(settings.get(key, "default"), str):
-            raise ValueError(f"`{key}` is one text in quotes")
+    for key, item in settings.items():
+        if key not in _SETTINGS:
+            raise ValueError(f"there is no setting `{key}`; there are {', '.join(_SETTINGS)}")
+        if key in _OPENING:
+            if not isinstance(item, list) or not all(isinstance(part, str) for part in item):
+                raise ValueError(f"`{key}` is a list of texts in quotes")
+        elif isinstance(item, str) == (key == "size_tolerance"):
+            raise ValueError(f"`{key}` is {'a number' if key == 'size_tolerance' else 'one text in quotes'}")
     return Golden(
         path,
         settings["model"],
         settings["samples"],
-        str(settings.get("recorded_from", "")),
+        settings.get("recorded_from", ""),
         settings.get("passes", "default"),
-        tuple(settings.get("shape", ())),
-        float(settings.get("size_tolerance", SIZE_TOLERANCE)),
-        {spec: _expectation(table) for spec, table in content.get("expected", {}).items()},
-        head,
+        shape=tuple(settings.get("shape", ())),
+        inputs=tuple(settings.get("inputs", ())),
+        outputs=tuple(settings.get("outputs", ())),
+        normalize=tuple(settings.get("normalize", ())),
+        io_layout=tuple(settings.get("io_layout", ())),
+        size_tolerance=float(settings.get("size_tolerance", SIZE_TOLERANCE)),
+        expected={spec: _expectation(table) for spec, table in content.get("expected", {}).items()},
+        head=head,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from graphrewrite.errors import UsageError
-from graphrewrite.ir import Array, Model, Source
+from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import CheckReport, Runner, check_recorded
 from graphrewrite.numeric.inputs import Sample, checked_sample, read_arrays
 from graphrewrite.numeric.metrics import FP32, Tolerance
@@ -94,15 +94,19 @@ class Recorded(Original):
     recording: Recording = dataclasses.field(kw_only=True)
 
     @classmethod
-    def of(cls, source: Source, recording: Recording, model: Model) -> Recorded:
-        """`model` is the imported source.
+    def of(cls, original: Original, model: Model, recording: Recording) -> Recorded:
+        """`model` is the source as loaded.
 
         Raises:
             UsageError: the recorded inputs do not fit the model's.
+            NotChecked: ONNX Runtime can't load the source.
         """
-        inputs = {value.name or "": value for value in model.graph.inputs}
-        samples = [checked_sample(sample, inputs, "the golden") for sample in recording.samples]
-        return cls(source, samples, recording=recording)
+        fields = {field.name: getattr(original, field.name) for field in dataclasses.fields(original)}
+        made = cls(**fields, recording=recording)
+        run_time = made.open().inputs
+        inputs = {value.name: value for value in model.graph.inputs if value.name in run_time}
+        made.samples = [checked_sample(sample, inputs, "the golden") for sample in recording.samples]
+        return made
 
     def compare(
         self,

@@ -284,6 +284,23 @@ def test_random_values_and_near_ties(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert all(made.at(state).passed for state in STATES[:-1])
 
 
+def test_part_of_a_model_with_other_ends(goldens: Path, said: Said) -> None:
+    ends = ["--outputs", "b", "--normalize", "x=127.5:58.0", "--io-layout", "nhwc"]
+    assert main(["golden", "record", "goldens", "net.onnx", "--name", "part", *ends]) == 0
+    text = Path("goldens/part.golden.toml").read_text()
+    assert '\noutputs = ["b"]\nnormalize = ["x=127.5:58.0"]\nio_layout = ["nhwc"]\n' in text
+    assert "\ninputs" not in text
+    held = np.load("goldens/part.npz")
+    assert held["sample0.input.x"].mean() > 100, "raw images"
+    assert held["sample0.output.b"].shape == (1, 4, 8, 8), "in the source's order"
+    (part,) = (golden for golden in find(Path("goldens")) if golden.name == "part")
+    made = attempt(part, target("tflite"), states=True)
+    assert made.found.passed
+    assert all(made.at(state).passed for state in STATES[:-1])
+    assert main(["golden", "bless", "goldens", "--outputs"]) == 0
+    assert main(["golden", "check", "goldens"]) == 0
+
+
 def _comparison(error: float, scale: float = 1.0, dtype: type = np.float32) -> Comparison:
     wanted = np.full((2, 3), scale, dtype)
     found = wanted.copy()
