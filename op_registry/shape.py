@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from graphrewrite.ir import DataType, Dims, Value, shape_data
 from graphrewrite.registry import OpNode, lowering
 
+from .run_time_axes import refuse_run_time_axes
+
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
@@ -70,7 +72,7 @@ def flatten(node: OpNode, t: TFLite) -> Value:
 def squeeze(node: OpNode, t: TFLite) -> Value:
     x, axes = node.input(0), node.ints(1)
     if node.has(1) and axes is None:
-        return _squeeze_at_run_time(node, t)
+        refuse_run_time_axes(node)
     static = _as_reshape(t, x, node.output_dims())
     if static is not None:
         return static
@@ -82,47 +84,17 @@ def squeeze(node: OpNode, t: TFLite) -> Value:
     return t.op("SQUEEZE", x, squeeze_dims=sorted(axis % node.rank() for axis in axes))
 
 
-def _squeeze_at_run_time(node: OpNode, t: TFLite) -> Value:
-    """The dimensions that the axes do not name, picked from the shape."""
-    rank = node.rank()
-    dropped = _named_axes(node, t, rank)
-    kept = t.op("WHERE", t.op("LOGICAL_NOT", dropped))
-    (count,) = node.static(1)
-    index = t.reshape(t.cast(kept, DataType.INT32), [rank - count])
-    return t.op("RESHAPE", node.input(0), t.op("GATHER", t.shape_of(node.input(0)), index, axis=0))
-
-
-def _named_axes(node: OpNode, t: TFLite, rank: int) -> Value:
-    """A bool vector of `rank`: True at the axes that operand 1 names, counted from the end where negative."""
-    axes = t.op("FLOOR_MOD", t.cast(node.input(1), DataType.INT32), t.i32(rank))
-    hits = t.op("EQUAL", t.reshape(axes, [-1, 1]), t.i32([list(range(rank))]))
-    return t.op("REDUCE_ANY", hits, t.i32([0]), keep_dims=False)
-
-
 @lowering("tflite", "Unsqueeze")
 def unsqueeze(node: OpNode, t: TFLite) -> Value:
     x, axes = node.input(0), node.ints(1)
     if axes is None:
-        return _unsqueeze_at_run_time(node, t)
+        refuse_run_time_axes(node)
     static = _as_reshape(t, x, node.output_dims())
     if static is not None:
         return static
     for axis in sorted(axis % (node.rank() + len(axes)) for axis in axes):
         x = t.op("EXPAND_DIMS", x, t.i32(axis))
     return x
-
-
-def _unsqueeze_at_run_time(node: OpNode, t: TFLite) -> Value:
-    """Ones at the named places, the dimensions of the operand in order at the others."""
-    (count,) = node.static(1)
-    rank = node.rank() + count
-    new = _named_axes(node, t, rank)
-    if node.rank() == 0:
-        return t.op("RESHAPE", node.input(0), t.i32([1] * rank))
-    old = t.op("SUB", t.i32([1] * rank), t.cast(new, DataType.INT32))
-    place = t.op("SUB", t.op("CUMSUM", old, t.i32(0)), t.i32([1]))
-    picked = t.op("GATHER", t.shape_of(node.input(0)), t.op("MAXIMUM", place, t.i32([0])), axis=0)
-    return t.op("RESHAPE", node.input(0), t.op("SELECT_V2", new, t.i32([1] * rank), picked))
 
 
 @lowering("tflite", "Shape")
@@ -222,11 +194,11 @@ def mil_flatten(node: OpNode, m: MIL) -> Value:
     return m.op("reshape", x, m.op("concat", rows, m.i32([-1]), axis=0))
 
 
-@lowering("coreml", "Squeeze", note="axes must be constants")
+@lowering("coreml", "Squeeze")
 def mil_squeeze(node: OpNode, m: MIL) -> Value:
     x, axes = node.input(0), node.ints(1)
     if node.has(1) and axes is None:
-        node.refuse("its axes are computed at run time, and Core ML wants constants", "make them a constant")
+        refuse_run_time_axes(node)
     if axes is None:
         known = node.dims()
         if not all(isinstance(dim, int) for dim in known):
@@ -238,11 +210,11 @@ def mil_squeeze(node: OpNode, m: MIL) -> Value:
     return m.op("squeeze", x, axes=sorted(axis % node.rank() for axis in axes)) if axes else x
 
 
-@lowering("coreml", "Unsqueeze", note="axes must be constants")
+@lowering("coreml", "Unsqueeze")
 def mil_unsqueeze(node: OpNode, m: MIL) -> Value:
     axes = node.ints(1)
     if axes is None:
-        node.refuse("its axes are computed at run time, and Core ML wants constants", "make them a constant")
+        refuse_run_time_axes(node)
     rank = node.rank() + len(axes)
     return (
         m.op("expand_dims", node.input(0), axes=sorted(axis % rank for axis in axes))
