@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value, constant_array, rank, static_dims
+from graphrewrite.ir import DataType, Value, constant_array, keep_float, rank, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 from .precision import FLOATS, SMALL_INTEGERS
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _QUANTIZED = SMALL_INTEGERS - {DataType.BOOL}
@@ -73,3 +74,68 @@ def _along(node: OpNode, t: TFLite, value: Value) -> Value:
     if array is not None:
         return t.like(np.take(array, index, axis), value)
     return t.op("GATHER", value, t.const(index, DataType.INT32), axis=axis, batch_dims=0)
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+@lowering("coreml", "QuantizeLinear", note="to 8 and 16 bits")
+def mil_quantize_linear(node: OpNode, m: MIL) -> Value:
+    """saturate(round(x / scale) + zero point); 16 bits are computed in float32 always, as float16 does not hold them."""
+    given = node.attr("output_dtype")
+    target = node.dtype(2) if node.has(2) else DataType(given) if given else DataType.UINT8
+    if target not in _QUANTIZED:
+        node.refuse(f"it quantises to {target.name.lower()}, which Core ML does not compute with", "use int8")
+    x, scale = m.cast(node.input(0), DataType.FLOAT), m.cast(node.input(1), DataType.FLOAT)
+    steps = [m.op("real_div", x, _mil_along(node, m, scale))]
+    steps.append(m.op("round", steps[-1]))
+    if node.has(2) and not _is_zero(node.input(2)):
+        zero = m.cast(node.input(2), DataType.FLOAT)
+        steps.append(m.op("add", steps[-1], _mil_along(node, m, zero)))
+    limits = np.iinfo(target.numpy())
+    steps.append(m.op("clip", steps[-1], alpha=float(limits.min), beta=float(limits.max)))
+    if target.bitwidth > 8:
+        _stay_wide(*steps)
+    return m.within(m.cast(steps[-1], DataType.INT32), target)
+
+
+@lowering("coreml", "DequantizeLinear", note="from 8, 16 and 32 bits")
+def mil_dequantize_linear(node: OpNode, m: MIL) -> Value:
+    """(x - zero point) scale, with the difference in int32."""
+    source, given = node.dtype(), node.attr("output_dtype")
+    target = DataType(given) if given else node.dtype(1)
+    if source not in _QUANTIZED | {DataType.INT32} or target not in FLOATS:
+        node.refuse(f"Core ML has no arithmetic from {source.name.lower()} to {target.name.lower()}")
+    x = m.cast(node.input(0), DataType.INT32)
+    if node.has(2) and not _is_zero(node.input(2)):
+        x = m.op("sub", x, _mil_along(node, m, m.cast(node.input(2), DataType.INT32)))
+    number = m.cast(x, DataType.FLOAT)
+    y = m.op("mul", number, _mil_along(node, m, m.cast(node.input(1), DataType.FLOAT)))
+    if source.bitwidth > 8:
+        _stay_wide(number, y)
+    return m.cast(y, target)
+
+
+def _stay_wide(*values: Value) -> None:
+    for value in values:
+        producer = value.producer()
+        if producer is not None:
+            keep_float(producer)
+
+
+def _mil_along(node: OpNode, m: MIL, value: Value) -> Value:
+    """A scale or zero point so that it broadcasts against the data."""
+    count, size, block = node.rank(), rank(value), node.attr("block_size")
+    if size == 0 or (size == 1 and static_dims(value) == (1,) and not block):
+        return m.reshape(value, [])
+    axis = node.axis()
+    if not block:
+        return m.reshape(value, [-1 if index == axis else 1 for index in range(count)])
+    length = node.dims()[axis]
+    if not isinstance(length, int):
+        node.refuse("the length of the axis that has blocks is known only at run time", "fix it with --shape")
+    index = np.arange(length, dtype=np.int32) // block
+    array = constant_array(value)
+    if array is not None:
+        return m.like(np.take(array, index, axis), value)
+    return m.op("gather", value, m.rewriter.constant(index), axis=axis)

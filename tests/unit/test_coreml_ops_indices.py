@@ -139,6 +139,11 @@ CASES: Mapping[str, tuple[str, str, Mapping[str, Array]]] = {
         "one = Constant<value = float {0.5}> () y = ConstantOfShape<value = float[1] {2.5}>(s) z = Range(a, b, one)",
         {"s": _i([2, 3]), "a": np.asarray(1, np.float32), "b": np.asarray(2.75, np.float32)},
     ),
+    "Squeeze and Unsqueeze, axes known at run time only": (
+        "(float[1,2,1,3] x, int64[1] a, int64[2] b) => (float[A,B,C] y, float[D,E,F,G] z)",
+        "y = Squeeze(x, a) w = Squeeze(x, b) z = Unsqueeze(w, b)",
+        {"x": _f(1, 2, 1, 3), "a": _i([-2]), "b": _i([2, -4])},
+    ),
     "Compress, NonZero": (
         "(float[3,4] x, bool[3] c) => (float[N] y, float[M,4] z, int64[2,K] w)",
         "y = Compress(x, c) z = Compress<axis=-2>(x, c) w = NonZero(x)",

@@ -249,6 +249,10 @@ class MIL:
             fits = wanted.min <= own.min and own.max <= wanted.max
         return self._carry(result if fits else self._wrapped(result, dtype), dtype)
 
+    def within(self, value: Value, dtype: DataType) -> Value:
+        """int32 whose elements are all in the range of `dtype`, as that type: nothing is computed."""
+        return self._carry(value, dtype) if CARRIERS.get(dtype) == value.dtype else self.cast(value, dtype)
+
     # -- constants -----------------------------------------------------------------------------------------------------
 
     def const(self, content: Any, dtype: DataType) -> Value:

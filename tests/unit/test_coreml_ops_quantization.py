@@ -1,0 +1,52 @@
+"""Core ML rows of QuantizeLinear and DequantizeLinear: source, lowered graph and saved package agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("coremltools")
+
+from coreml_check import check_coreml
+
+HEAD = '<ir_version: 10, opset_import: ["": 21]>'
+PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "fp16"])
+X = np.asarray([[-4, -0.75, 0.25, 100, 3e4], [0.5, -2e4, 1.25, 2, -0.25]], np.float32)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_there_and_back(dtype: str, precision: str) -> None:
+    """Beyond the range it saturates; in a float16 program the quotients themselves would overflow."""
+    zero = {"uint8": 128, "int8": -3, "uint16": 40000, "int16": 7}[dtype]
+    model = f"""{HEAD} m (float[2,5] x) => ({dtype}[2,5] q, float[2,5] y)
+      <float s = {{0.25}}, {dtype} z = {{{zero}}}> {{ q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }}"""
+    check_coreml(model, {"x": X}, precision=precision, rtol=1e-3)
+
+
+def test_run_time_scales_by_axis() -> None:
+    model = f"""{HEAD} m (float[2,5] x, float[5] s, uint8[5] z) => (uint8[2,5] q, float[2,5] y) {{
+      q = QuantizeLinear<axis=-1>(x, s, z) y = DequantizeLinear<axis=1>(q, s, z) }}"""
+    scales = np.asarray([0.5, 1, 0.125, 2, 0.25], np.float32)
+    check_coreml(model, {"x": X, "s": scales, "z": np.asarray([0, 1, 2, 128, 255], np.uint8)})
+
+
+def test_blocks() -> None:
+    model = f"""{HEAD} m (int32[2,6] q, float[2,3] s) => (float[2,6] y) {{
+      y = DequantizeLinear<axis=1, block_size=2>(q, s) }}"""
+    scales = np.asarray([[0.5, 1, 2], [0.25, 4, 8]], np.float32)
+    check_coreml(model, {"q": np.arange(-6, 6, dtype=np.int32).reshape(2, 6), "s": scales})
+
+
+@PRECISIONS
+def test_quantised_products(precision: str) -> None:
+    model = f"""{HEAD} m (uint8[2,4] a, int8[4,3] b) => (uint8[2,3] y, int32[2,3] n)
+      <float s = {{0.5}}, float t = {{0.25}}, float u = {{2}}, uint8 z = {{128}}, int8 w = {{-2}}> {{
+        y = QLinearMatMul(a, s, z, b, t, w, u, z) n = MatMulInteger(a, b, z, w) }}"""
+    rng = np.random.default_rng(0)
+    feeds = {
+        "a": rng.integers(0, 256, (2, 4)).astype(np.uint8),
+        "b": rng.integers(-128, 128, (4, 3)).astype(np.int8),
+    }
+    half = precision == "fp16"
+    check_coreml(model, feeds, precision=precision, rtol=1e-3 if half else 0, atol=1 if half else 0)
