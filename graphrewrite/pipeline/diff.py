@@ -8,28 +8,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from graphrewrite.ir import Model, Node, Value, node_line, origin, value_type
-from graphrewrite.rewrite import all_nodes, operator
+from graphrewrite.ir import (
+    Model,
+    Node,
+    NodeRecord,
+    TensorProtocol,
+    Value,
+    ValueRecord,
+    bodies,
+    origin,
+    record_line,
+    record_node,
+    record_value,
+    type_text,
+)
+from graphrewrite.rewrite import BaseListener, all_nodes
 
 CONTEXT = 2
 """Unchanged lines shown around a change."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One node, graph input or graph output.
-
-    `operator` is "" for inputs and outputs; `origin` holds the source names; `state` is what `line` was printed from.
-    """
+class Entry(NamedTuple):
+    """One node, graph input or graph output, as it stood. `origin` holds a node's source names."""
 
     key: str
-    operator: str
+    record: NodeRecord | ValueRecord
     origin: tuple[str, ...]
-    line: str
-    state: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def operator(self) -> str:
+        """`Conv`; "" for inputs and outputs."""
+        return self.record.operator if isinstance(self.record, NodeRecord) else ""
+
+    @property
+    def line(self) -> str:
+        """As the graph is printed."""
+        record = self.record
+        if isinstance(record, NodeRecord):
+            return record_line(record)
+        return f"{self.key.partition(' ')[0]} %{record.name}:{type_text(record.dtype, record.dims)}"
 
     def to_json(self) -> dict[str, Any]:
         """As in `graphrewrite diff --json`."""
@@ -37,10 +57,35 @@ class Entry:
 
     def described(self) -> str:
         """The line with the source names behind it."""
-        if not self.origin:
-            return self.line
-        more = f" and {len(self.origin) - 3} more" if len(self.origin) > 3 else ""
-        return f"{self.line}    # from {', '.join(repr(name) for name in self.origin[-3:])}{more}"
+        record = self.record
+        result = record.results[0] if isinstance(record, NodeRecord) and record.results else None
+        remarks = []
+        if self.origin:
+            more = f" and {len(self.origin) - 3} more" if len(self.origin) > 3 else ""
+            remarks.append(f"from {', '.join(repr(name) for name in self.origin[-3:])}{more}")
+        if result is not None and result.layout is not None:
+            remarks.append(f"dimensions in the order {list(result.layout.perm)}")
+        return f"{self.line}    # {'; '.join(remarks)}" if remarks else self.line
+
+
+class Touched(BaseListener):
+    """The nodes that a pass made or changed, as the rewriter tells of them."""
+
+    def __init__(self) -> None:
+        self.nodes: set[Node] = set()
+
+    def node_added(self, node: Node) -> None:
+        self.nodes.add(node)
+
+    def node_changed(self, node: Node) -> None:
+        self.nodes.add(node)
+
+    def value_replaced(self, old: Value, new: Value, users: Sequence[Node]) -> None:
+        self.nodes.update(users)
+        for value in (old, new):  # one may have taken the other's name
+            producer = value.producer()
+            if producer is not None:
+                self.nodes.add(producer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,59 +96,87 @@ class Snapshot:
     operators: Counter[str]
     parameters: int
     weight_bytes: int
+    _nodes: dict[Node, Entry] = dataclasses.field(repr=False)
+    _holders: set[Node] = dataclasses.field(repr=False)
+    """Nodes with subgraphs."""
+    _sizes: dict[TensorProtocol, tuple[int, int]] = dataclasses.field(repr=False)
+    """Elements and bytes of every constant."""
 
     @classmethod
-    def of(cls, model: Model, previous: Snapshot | None = None) -> Snapshot:
-        """The present state; lines that stand as they did in `previous` are not printed again."""
-        known = previous.entries if previous is not None else {}
+    def of(
+        cls, model: Model, previous: Snapshot | None = None, touched: Iterable[Node] | None = None
+    ) -> Snapshot:
+        """The present state.
+
+        With `touched`, all that has been made or changed since `previous`, the other nodes are taken from there: the cost of
+        a look at each node is a hundredth of that of recording it.
+        """
+        known: dict[Node, Entry] = {}
+        if previous is not None and touched is not None:
+            known = previous._known(touched)
         entries: dict[str, Entry] = {}
-        operators: Counter[str] = Counter()
+        nodes: dict[Node, Entry] = {}
+        holders: set[Node] = set()
         for value in model.graph.inputs:
-            _add(entries, known, f"input {value.name}", value)
+            _add_value(entries, "input", value)
         for node in all_nodes(model.graph):
-            operators[operator(node)] += 1
-            _add(entries, known, (node.outputs[0].name if node.outputs else node.name) or "", node)
+            entry = known.get(node)
+            if entry is None or entry.key in entries:
+                outputs = node.outputs
+                key = (outputs[0].name if outputs else node.name) or ""
+                entry = Entry(_free(entries, key) if key in entries else key, record_node(node), origin(node))
+                if bodies(node):
+                    holders.add(node)
+            entries[entry.key] = nodes[node] = entry
         for value in model.graph.outputs:
-            _add(entries, known, f"output {value.name}", value)
-        tensors = [
-            value.const_value
-            for graph in (model.graph, *model.graph.subgraphs())
-            for value in graph.initializers.values()
-            if value.const_value is not None
-        ]
-        return cls(
-            entries, operators, sum(item.size for item in tensors), sum(item.nbytes for item in tensors)
-        )
+            _add_value(entries, "output", value)
+        sizes = {} if previous is None else previous._sizes
+        found: dict[TensorProtocol, tuple[int, int]] = {}
+        parameters = weight_bytes = 0
+        graphs = (model.graph, *(body for node in holders for body in bodies(node)))
+        for graph in graphs:
+            for value in graph.initializers.values():
+                tensor = value.const_value
+                if tensor is not None:
+                    size = found[tensor] = sizes.get(tensor) or (tensor.size, tensor.nbytes)
+                    parameters += size[0]
+                    weight_bytes += size[1]
+        operators = Counter([entry.operator for entry in nodes.values()])
+        return cls(entries, operators, parameters, weight_bytes, nodes, holders, found)
+
+    def _known(self, touched: Iterable[Node]) -> dict[Node, Entry]:
+        """What still holds, as far as the graph has only changed at `touched`."""
+        known = dict(self._nodes)
+        stale = {*touched, *self._holders}
+        for node in self._holders:
+            for body in bodies(node):
+                stale.update(all_nodes(body))
+        for node in stale:
+            old = known.pop(node, None)
+            if old is not None and isinstance(old.record, NodeRecord):
+                for value, record in zip(node.outputs, old.record.results):
+                    if value.name != record.name:  # whoever reads it now prints otherwise
+                        for use in value.uses():
+                            known.pop(use.node, None)
+        return known
+
+    def totals(self) -> Snapshot:
+        """This without the nodes: what is left to say where only the changes are kept."""
+        return Snapshot({}, self.operators, self.parameters, self.weight_bytes, {}, set(), {})
 
 
-def _add(entries: dict[str, Entry], known: dict[str, Entry], key: str, item: Node | Value) -> None:
+def _add_value(entries: dict[str, Entry], kind: str, value: Value) -> None:
+    key = _free(entries, f"{kind} {value.name}")
+    entries[key] = Entry(key, record_value(value), ())
+
+
+def _free(entries: dict[str, Entry], key: str) -> str:
+    """`key`, numbered where it is taken: bodies side by side may use a name twice."""
     name, number = key, 1
-    while name in entries:  # bodies side by side may use a name twice
+    while name in entries:
         number += 1
         name = f"{key}#{number}"
-    state = _node_state(item) if isinstance(item, Node) else (_value_state(item),)
-    old = known.get(name)
-    if old is not None and old.state == state:
-        entries[name] = old
-    elif isinstance(item, Node):
-        entries[name] = Entry(name, operator(item), origin(item), node_line(item), state)
-    else:
-        entries[name] = Entry(name, "", (), f"{key.partition(' ')[0]} %{item.name}:{value_type(item)}", state)
-
-
-def _value_state(value: Value) -> tuple[Any, ...]:
-    return value.name, value.type, value.shape
-
-
-def _node_state(node: Node) -> tuple[Any, ...]:
-    """Everything that `node_line` prints, by reference."""
-    return (
-        node.domain,
-        node.op_type,
-        tuple(None if item is None else (*_value_state(item), item.const_value) for item in node.inputs),
-        tuple(_value_state(item) for item in node.outputs),
-        tuple(node.attributes.values()),
-    )
+    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +193,10 @@ class GraphDiff:
         return bool(
             self.removed or self.added or self.changed or self.before.weight_bytes != self.after.weight_bytes
         )
+
+    def alone(self) -> GraphDiff:
+        """This without the nodes that did not change: all but `unified` works as before."""
+        return dataclasses.replace(self, before=self.before.totals(), after=self.after.totals())
 
     def operators(self) -> dict[str, int]:
         """Operators by how many more (or fewer) there are now."""
@@ -185,7 +262,7 @@ class GraphDiff:
             old = before.get(key)
             if old is None:
                 yield "+", entry.line
-            elif old.line != entry.line:
+            elif old is not entry and old.record != entry.record:
                 yield "-", old.line
                 yield "+", entry.line
             else:
@@ -218,6 +295,6 @@ def diff(before: Snapshot, after: Snapshot) -> GraphDiff:
         tuple(
             (old[key], entry)
             for key, entry in new.items()
-            if key in old and old[key] is not entry and old[key].line != entry.line
+            if key in old and old[key] is not entry and old[key].record != entry.record
         ),
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from graphrewrite.errors import UsageError
 from graphrewrite.ir import Model, graph_lines, save
-from graphrewrite.pipeline.diff import GraphDiff, Snapshot, diff
+from graphrewrite.pipeline.diff import GraphDiff, Snapshot, Touched, diff
 from graphrewrite.pipeline.manager import BaseInstrument, PassRecord
 from graphrewrite.pipeline.passes import Pass, Stage
+from graphrewrite.rewrite import Listener
 
 
 class Changes(BaseInstrument):
@@ -18,19 +19,27 @@ class Changes(BaseInstrument):
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
+        self._touched = Touched()
         self._target = ""
 
     def before_pass(self, item: Pass, model: Model) -> None:
         """Take the first snapshot: later ones are carried on from pass to pass."""
         if self._snapshot is None:
             self._snapshot = Snapshot.of(model)
+        self._touched = Touched()
+
+    def listeners(self, item: Pass) -> Sequence[Listener]:
+        """What notes the nodes to look at again."""
+        return (self._touched,)
 
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
         """Compare with the last snapshot; a pass that made no rewrite and did not import has changed nothing."""
         assert self._snapshot is not None
         if record.rewrites == 0 and record.nodes_before == record.nodes_after and item.stage != Stage.IMPORT:
             return
-        current = Snapshot.of(model, self._snapshot)
+        # The import corrects types and names as it reads, without a word.
+        touched = None if item.stage == Stage.IMPORT else self._touched.nodes
+        current = Snapshot.of(model, self._snapshot, touched)
         found = diff(self._snapshot, current)
         self._snapshot = current
         if found:
@@ -54,8 +63,8 @@ class CollectDiffs(Changes):
         self.diffs: list[tuple[PassRecord, GraphDiff]] = []
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
-        """Keep it."""
-        self.diffs.append((record, found))
+        """Keep it, without the states: they would hold the whole graph once a pass."""
+        self.diffs.append((record, found.alone()))
 
 
 class PrintChanged(Changes):

@@ -42,6 +42,10 @@ class Instrument(Protocol):
     def before_pass(self, item: Pass, model: Model) -> None:
         """`item` is about to run."""
 
+    def listeners(self, item: Pass) -> Sequence[Listener]:
+        """What is told of every change that `item` makes, asked for after `before_pass`."""
+        return ()
+
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
         """`item` has run; the model is verified."""
 
@@ -67,6 +71,9 @@ class BaseInstrument:
     def pipeline_started(self, model: Model, passes: Sequence[Pass]) -> None: ...
 
     def before_pass(self, item: Pass, model: Model) -> None: ...
+
+    def listeners(self, item: Pass) -> Sequence[Listener]:
+        return ()
 
     def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None: ...
 
@@ -124,7 +131,8 @@ def run_pipeline(
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
         limits = [left, *(instrument.limit(item) for instrument in instruments)]
         limit = min((number for number in limits if number is not None), default=None)
-        rewriter = Rewriter(model, limit=limit, listeners=listeners, census=census)
+        told = [*listeners, *(one for instrument in instruments for one in instrument.listeners(item))]
+        rewriter = Rewriter(model, limit=limit, listeners=told, census=census)
         before = len(rewriter.census())
         print_before = fingerprint(model) if debug else ""
         snapshot = model.clone() if guard is not None and not item.mandatory else None

@@ -1,0 +1,123 @@
+"""Diffs along a pipeline: what is carried on from pass to pass is what a look at the whole graph would find."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from graphrewrite import ir
+from graphrewrite.pipeline import Pass, PassRecord, build, run_pipeline
+from graphrewrite.pipeline.diff import Snapshot
+from graphrewrite.pipeline.instruments import Changes, CollectDiffs
+
+MODELS = Path(__file__).parents[1] / "golden" / "models"
+
+
+class _Compared(Changes):
+    """Holds the snapshot that was carried on against one taken anew, after every pass."""
+
+    def after_pass(self, item: Pass, model: ir.Model, record: PassRecord) -> None:
+        super().after_pass(item, model, record)
+        assert self._snapshot is not None
+        anew = Snapshot.of(model)
+        assert self._snapshot.operators == anew.operators, item.name
+        assert self._snapshot.weight_bytes == anew.weight_bytes, item.name
+        assert self._snapshot.parameters == anew.parameters, item.name
+        assert list(self._snapshot.entries) == list(anew.entries), item.name
+        for key, entry in anew.entries.items():
+            assert self._snapshot.entries[key].record == entry.record, (item.name, key)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilestylegan_synthesis.ts17",
+        "lstm_states.dyn",
+        "yolo.ts17",
+        "stylegan2_kept_fused.ts17",
+        "bert.dyn",
+    ],
+)
+def test_carried_snapshots_are_right_after_every_pass(name: str) -> None:
+    path = MODELS / f"{name}.onnx"
+    run_pipeline(ir.load(path), build("default", "tflite"), instruments=[_Compared()])
+
+
+def test_bodies_are_followed() -> None:
+    body = """
+        <ir_version: 9, opset_import: ["" : 17]>
+        g (float[4] x, bool c, int64 n) => (float[4] y) {
+            y = Loop (n, c, x) <body = b (int64 i, bool k, float[4] s) => (bool ko, float[4] t) {
+                ko = Identity (k)
+                a = Neg (s)
+                z = Add (s, a)
+                e = Mul (z, z)
+                t = Add (e, s)
+            }>
+        }"""
+    model = ir.load(onnx.parser.parse_model(body))
+    run_pipeline(model, build("default", "tflite"), instruments=[_Compared()])
+
+
+def blocks(count: int) -> onnx.ModelProto:
+    """A model of `count` blocks of 10 nodes, half of which the passes rewrite."""
+    rng = np.random.default_rng(0)
+    nodes, weights, x = [], [], "x"
+
+    def add(operator: str, *inputs: str, **attributes: object) -> str:
+        name = f"v{len(nodes)}"
+        nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def weight(*shape: int) -> str:
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+        return name
+
+    slope = weight()
+    for _ in range(count):
+        y = add("Mul", add("Conv", x, weight(4, 4, 1, 1), weight(4)), weight(1, 4, 1, 1))
+        y = add("Max", y, add("Mul", y, slope))
+        y = add("Mul", y, add("Sigmoid", y))
+        t = add("Softmax", add("Transpose", y, perm=[0, 2, 3, 1]), axis=-1)
+        x = add("Add", x, add("Transpose", t, perm=[0, 3, 1, 2]))
+    shape = [1, 4, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "blocks",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, shape)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+class _Timed(CollectDiffs):
+    """Counts its own processor time."""
+
+    seconds = 0.0
+
+    def before_pass(self, item: Pass, model: ir.Model) -> None:
+        started = time.process_time()
+        super().before_pass(item, model)
+        self.seconds += time.process_time() - started
+
+    def after_pass(self, item: Pass, model: ir.Model, record: PassRecord) -> None:
+        started = time.process_time()
+        super().after_pass(item, model, record)
+        self.seconds += time.process_time() - started
+
+
+def test_the_record_costs_a_fraction_of_the_pipeline() -> None:
+    model = ir.load(blocks(400))
+    collected = _Timed()
+    started = time.process_time()
+    run_pipeline(model, build("default", "tflite"), instruments=[collected])
+    total = time.process_time() - started
+    assert collected.seconds < 0.4 * (total - collected.seconds)
+    assert {record.name for record, _ in collected.diffs} >= {"fuse-leaky-relu", "lower-to-tflite"}
