@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from graphrewrite.ir import Model
-from graphrewrite.layout.report import TransposeLeft
+from graphrewrite.layout.report import TransposeLeft, transposes_of
 from graphrewrite.layout.report import transposes_left as _transposes_left
 
-__all__ = ["TransposeLeft", "transposes_left"]
+__all__ = ["TransposeLeft", "transposes_left", "transposes_of"]
 
 
 def transposes_left(model: Model) -> list[TransposeLeft]:

@@ -52,6 +52,18 @@ def transposes_left(model: Model, dialect: Dialect) -> list[TransposeLeft]:
     return sorted(found, key=lambda item: (-item.bytes, item.name))
 
 
+def transposes_of(model: Model) -> list[TransposeLeft]:
+    """Every transpose of `model`, whatever its dialect, biggest first; none was put there to change the order of dimensions."""
+    found = [
+        TransposeLeft(
+            node.name or "", source_name(node), nbytes(node.outputs[0]), "the model itself asks for it"
+        )
+        for node in all_nodes(model.graph)
+        if node.op_type.upper() == "TRANSPOSE"
+    ]
+    return sorted(found, key=lambda item: (-item.bytes, item.name))
+
+
 def _reason(node: Node, dialect: Dialect) -> str:
     perm = dialect.transpose_perm(node)
     if perm is None:

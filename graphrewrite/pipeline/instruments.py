@@ -20,13 +20,18 @@ class Changes(BaseInstrument):
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         self._touched = Touched()
+        self._anew = False
         self._target = ""
+
+    def pipeline_started(self, model: Model, passes: Sequence[Pass]) -> None:
+        """What became of the model since the last pipeline, nobody told us: the next look is at all of it."""
+        self._anew = True
 
     def before_pass(self, item: Pass, model: Model) -> None:
         """Take the first snapshot: later ones are carried on from pass to pass."""
         if self._snapshot is None:
             self._snapshot = Snapshot.of(model)
-        self._touched = Touched()
+            self._anew = False
 
     def listeners(self, item: Pass) -> Sequence[Listener]:
         """What notes the nodes to look at again."""
@@ -38,8 +43,9 @@ class Changes(BaseInstrument):
         if record.rewrites == 0 and record.nodes_before == record.nodes_after and item.stage != Stage.IMPORT:
             return
         # The import corrects types and names as it reads, without a word.
-        touched = None if item.stage == Stage.IMPORT else self._touched.nodes
+        touched = None if self._anew or item.stage == Stage.IMPORT else self._touched.nodes
         current = Snapshot.of(model, self._snapshot, touched)
+        self._anew, self._touched = False, Touched()
         found = diff(self._snapshot, current)
         self._snapshot = current
         if found:
@@ -55,15 +61,29 @@ class Changes(BaseInstrument):
         """The pass of `record` made the changes `found`."""
 
 
-class CollectDiffs(Changes):
-    """Keeps every diff, for reports."""
+Watcher = Callable[[GraphDiff, Model, PassRecord], None]
+"""Is told of each pass that changed something, with the model as it is then."""
 
-    def __init__(self) -> None:
+
+class CollectDiffs(Changes):
+    """Keeps every diff, for reports, and tells `watchers` of each as it is made."""
+
+    def __init__(self, watchers: Sequence[Watcher] = ()) -> None:
         super().__init__()
         self.diffs: list[tuple[PassRecord, GraphDiff]] = []
+        self.records: list[PassRecord] = []
+        """Of every pass, also of those that changed nothing."""
+        self._watchers = watchers
+
+    def after_pass(self, item: Pass, model: Model, record: PassRecord) -> None:
+        """Note the pass."""
+        super().after_pass(item, model, record)
+        self.records.append(record)
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
         """Keep it, without the states: they would hold the whole graph once a pass."""
+        for watcher in self._watchers:
+            watcher(found, model, record)
         self.diffs.append((record, found.alone()))
 
 

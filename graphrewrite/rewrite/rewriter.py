@@ -422,6 +422,10 @@ class Rewriter:
         for index, value in enumerate(graph.outputs):
             if value is old:
                 graph.outputs[index] = new
+        for producer in (old.producer(), new.producer()):
+            if producer is not None:
+                for listener in self.listeners:
+                    listener.node_changed(producer)
 
     def set_attribute(self, node: Node, name: str, content: Any) -> None:
         """Set an attribute, or remove it with None."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from graphrewrite.errors import NotChecked, UsageError
 from graphrewrite.ir import Model
+from graphrewrite.layout import TransposeLeft, transposes_of
 from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.pipeline.syntax import describe_options, make, option_names, split_items, split_options
@@ -66,6 +67,13 @@ class Target:
     def tolerance(self) -> Tolerance:
         """What float32 outputs are held to."""
         return FP16 if self.half else FP32
+
+    def transposes_left(self, model: Model) -> list[TransposeLeft]:
+        """The transposes of a lowered model, biggest first, each with the reason why it is there.
+
+        Where the target keeps dimensions in the source's order, they are those that the model itself asks for.
+        """
+        return transposes_of(model)
 
     def require(self) -> None:
         """Raise MissingExtra where the target's packages are not installed."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphrewrite.errors import InternalError, MissingExtra
 from graphrewrite.ir import Array, Model
+from graphrewrite.layout import TransposeLeft, transposes_left
 from graphrewrite.numeric.check import Runner
 from graphrewrite.targets.base import Target, Written, check_precision
 
@@ -32,6 +33,10 @@ class TFLiteTarget(Target):
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
+
+    def transposes_left(self, model: Model) -> list[TransposeLeft]:
+        """See the base class."""
+        return transposes_left(model)
 
     def require(self) -> None:
         """Raise MissingExtra where LiteRT is not installed."""
