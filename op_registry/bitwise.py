@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graphrewrite.ir import DataType, Node, TensorType, Value, dims
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -66,3 +69,62 @@ def bit_cast(node: OpNode, t: TFLite) -> Value:
     made.outputs[0].type = TensorType(target)
     t.rewriter.insert(made)
     return made.outputs[0]
+
+
+# -- Core ML, which has whole numbers only: bits are quotients by powers of two ---------------------------------------------
+
+
+@lowering("coreml", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
+def mil_bitwise(node: OpNode, m: MIL) -> Value:
+    """Bit by bit along a new last axis. Rounding quotients down gives two's complement for negative numbers too."""
+    dtype, bits = node.dtype(), min(node.dtype().bitwidth, 32)
+    x, y = (_mil_bits(m, m.cast(node.input(index), DataType.INT32), bits) for index in (0, 1))
+    kernel = {"BitwiseAnd": "mul", "BitwiseOr": "maximum", "BitwiseXor": "add"}[node.op_type]
+    chosen = m.op(kernel, x, y)
+    if node.op_type == "BitwiseXor":
+        chosen = m.op("mod", chosen, m.i32(2))
+    weights = [1 << place for place in range(bits)]
+    if np.iinfo(dtype.numpy()).min < 0:
+        weights[-1] *= -1
+    weighted = m.op("mul", chosen, m.i32(weights))
+    return m.within(m.op("reduce_sum", weighted, axes=[-1], keep_dims=False), dtype)
+
+
+def _mil_bits(m: MIL, x: Value, bits: int) -> Value:
+    """0 or 1 for each bit, the lowest first; 2^31 is beyond int32 and divides in two steps."""
+    x = m.op("expand_dims", x, axes=[-1])
+    x = m.op("floor_div", x, m.i32([1 << min(place, 30) for place in range(bits)]))
+    if bits == 32:
+        x = m.op("floor_div", x, m.i32([1] * 31 + [2]))
+    return m.op("mod", x, m.i32(2))
+
+
+@lowering("coreml", "BitwiseNot")
+def mil_bitwise_not(node: OpNode, m: MIL) -> Value:
+    dtype = node.dtype()
+    limits = np.iinfo(dtype.numpy())
+    ones = m.i32(-1 if limits.min < 0 else int(limits.max))
+    return m.within(m.op("sub", ones, m.cast(node.input(0), DataType.INT32)), dtype)
+
+
+@lowering("coreml", "BitShift")
+def mil_bit_shift(node: OpNode, m: MIL) -> Value:
+    """Times or through a power of two, which a table holds; shifted by more bits than there are, nothing is left."""
+    x, count = (m.cast(node.input(index), DataType.INT32) for index in (0, 1))
+    bits, right = node.dtype().bitwidth, node.attr("direction") == "RIGHT"
+    powers = m.i32([*(1 << place for place in range(bits)), 1 << bits if right else 0])
+    factor = m.op("gather", powers, m.op("minimum", count, m.i32(bits)), axis=0)
+    if right:
+        return m.within(m.op("floor_div", x, factor), node.dtype())
+    return m.cast(m.op("mul", x, factor), node.dtype())
+
+
+@lowering("coreml", "BitCast", note="between integers of one width")
+def mil_bit_cast(node: OpNode, m: MIL) -> Value:
+    source, target = node.dtype(), DataType(node.attr("to"))
+    if source.is_floating_point() or target.is_floating_point() or source.bitwidth != target.bitwidth:
+        node.refuse(
+            f"Core ML can't read the bits of {source.name.lower()} as {target.name.lower()}",
+            "move this step out of the model",
+        )
+    return m.cast(node.input(0), target)
