@@ -10,6 +10,7 @@ from graphrewrite.ir import DataType, Value, constant_scalar
 from graphrewrite.registry import OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _RUNS = 256
@@ -87,3 +88,84 @@ def _next_float(node: OpNode, t: TFLite) -> Value:
     given = t.reshape(node.input(3), [])
     step = t.op("ADD", given, t.op("MUL", given, t.const(_NEXT, DataType.FLOAT)))
     return t.op("MAXIMUM", step, t.const(np.finfo(np.float32).tiny, DataType.FLOAT))
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+@lowering("coreml", "NonMaxSuppression", note="the overlap must be a constant, the number of boxes known")
+def mil_non_max_suppression(node: OpNode, m: MIL) -> Value:
+    """One run for each batch entry and class; a score equal to the threshold, which Core ML keeps, is dropped afterwards."""
+    batch, classes, _ = node.static(1)
+    limit = 0 if not node.has(2) else constant_scalar(node.input(2))
+    if limit == 0:
+        return m.const(np.zeros((0, 3)), DataType.INT64)
+    if batch * classes > _RUNS:
+        node.refuse(
+            f"it runs once for each of {batch} x {classes} batch entries and classes", f"at most {_RUNS}"
+        )
+    overlap = constant_scalar(node.input(3)) if node.has(3) else 0.0
+    if overlap is None:
+        node.refuse("its overlap is known only at run time, and Core ML wants a constant", "make it one")
+    boxes = m.cast(node.input(0), DataType.FLOAT)
+    boxes = boxes if node.attr("center_point_box") else _mil_centred(m, boxes)
+    rows = []
+    for b in range(batch):
+        own = m.crop(boxes, {0: (b, batch - b - 1)})
+        for c in range(classes):
+            scores = m.crop(node.input(1), {0: (b, batch - b - 1), 1: (c, classes - c - 1)})
+            chosen = _mil_one_class(node, m, own, m.cast(scores, DataType.FLOAT), limit, float(overlap))
+            triple = m.op("mul", m.op("expand_dims", chosen, axes=[1]), m.i32([0, 0, 1]))
+            rows.append(m.op("add", triple, m.i32([b, c, 0])))
+    return m.cast(rows[0] if len(rows) == 1 else m.op("concat", *rows, axis=0), DataType.INT64)
+
+
+def _mil_one_class(
+    node: OpNode, m: MIL, boxes: Value, scores: Value, limit: float | None, overlap: float
+) -> Value:
+    """Numbers of the boxes kept for one class, best first, int32 [kept]; those behind them are -1 in what Core ML gives."""
+    count = node.static(1)[2]
+    most = count if limit is None else min(int(limit), count)
+    settings = {"iou_threshold": overlap, "max_boxes": most}
+    if m.takes("non_maximum_suppression", "score_threshold"):
+        found = m.ops(
+            "non_maximum_suppression",
+            boxes,
+            m.transpose(scores, [0, 2, 1]),
+            outputs=4,
+            score_threshold=_mil_floor(node),
+            **settings,
+        )
+    else:  # from iOS17 on the boxes are the last dimension
+        found = m.ops(
+            "non_maximum_suppression",
+            m.transpose(boxes, [0, 2, 1]),
+            scores,
+            outputs=3,
+            **settings,
+        )
+    places, kept = m.reshape(found[2], [most]), m.reshape(found[1], [most])
+    valid = m.op("greater", places, m.i32(-1))
+    if node.has(4):
+        threshold = m.reshape(m.cast(node.input(4), DataType.FLOAT), [])
+        valid = m.op("logical_and", valid, m.op("greater", kept, threshold))
+    number = m.op("reduce_sum", m.cast(valid, DataType.INT32), axes=[0], keep_dims=True)
+    if limit is None:
+        number = m.op("minimum", number, m.reshape(m.cast(node.input(2), DataType.INT32), [1]))
+    return m.op("slice_by_size", places, m.i32([0]), number)
+
+
+def _mil_floor(node: OpNode) -> float:
+    """A score that no box of interest is below, so that Core ML has fewer to look at where the threshold is known."""
+    known = constant_scalar(node.input(4)) if node.has(4) else None
+    return float(np.finfo(np.float16).min) if known is None else float(known)
+
+
+def _mil_centred(m: MIL, boxes: Value) -> Value:
+    """[y1, x1, y2, x2], in any order of the corners, as [x, y, width, height] around the centre."""
+    y1, x1, y2, x2 = m.ops("split", boxes, outputs=4, num_splits=4, axis=2)
+    spans = [m.op("sub", end, start) for start, end in ((x1, x2), (y1, y2))]
+    centres = [
+        m.op("add", start, m.op("mul", span, m.like(0.5, span))) for start, span in zip((x1, y1), spans)
+    ]
+    return m.op("concat", *centres, *(m.op("abs", span) for span in spans), axis=2)

@@ -177,3 +177,40 @@ def test_bounds_shared_by_slices_of_several_sizes() -> None:
     )
     feeds = {"x": _f(2), "y": _f(4)}
     check_coreml(_model("(float[2] x, float[4] y) => (float[4] z)", body), feeds)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_bits(dtype: str) -> None:
+    signature = (
+        f"({dtype}[2,4] x, {dtype}[4] y) => ({dtype}[2,4] a, {dtype}[2,4] o, {dtype}[2,4] e, {dtype}[4] n)"
+    )
+    body = "a = BitwiseAnd(x, y) o = BitwiseOr(x, y) e = BitwiseXor(x, y) n = BitwiseNot(y)"
+    limits = np.iinfo("int32" if dtype == "int64" else dtype)
+    x = rng.integers(limits.min, limits.max, (2, 4), endpoint=True).astype(dtype)
+    y = np.asarray([limits.min, limits.max, 0, limits.max - 5]).astype(dtype)
+    check_coreml(_model(signature, body), {"x": x, "y": y}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_shifts(dtype: str) -> None:
+    signature = f"({dtype}[4] x, {dtype}[4] n) => ({dtype}[4] l, {dtype}[4] r)"
+    body = 'l = BitShift<direction="LEFT">(x, n) r = BitShift<direction="RIGHT">(x, n)'
+    x = np.full(4, np.iinfo(dtype).max - 9, dtype)
+    check_coreml(_model(signature, body), {"x": x, "n": np.asarray([0, 1, 5, 7], dtype)}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("deployment", ["iOS15", "iOS17"])
+@pytest.mark.parametrize("known", [True, False])
+def test_non_max_suppression(deployment: str, known: bool) -> None:
+    """A score equal to the threshold is not above it; corners may be given in any order; two batch entries, two classes."""
+    boxes = np.asarray(rng.uniform(0, 1, (2, 12, 4)), np.float32)
+    scores = np.asarray(rng.permutation(48).reshape(2, 2, 12) / 64, np.float32)
+    signature = "(float[2,12,4] b, float[2,2,12] s{}) => (int64[N,3] y)"
+    body = "t = Constant<value = float {0.3}> () y = NonMaxSuppression(b, s, n, t, h)"
+    feeds = {"b": boxes, "s": scores}
+    if known:
+        constants = "n = Constant<value = int64 {3}> () h = Constant<value = float {0.25}> () "
+        check_coreml(_model(signature.format(""), constants + body), feeds, deployment=deployment)
+    else:
+        feeds |= {"n": _i(3), "h": np.asarray(0.25, np.float32)}
+        check_coreml(_model(signature.format(", int64 n, float h"), body), feeds, deployment=deployment)

@@ -52,6 +52,11 @@ class MIL:
         """True where the deployment target has the op."""
         return op_class(name, self.target) is not None
 
+    def takes(self, name: str, parameter: str) -> bool:
+        """True where the op has the parameter on the deployment target."""
+        found = op_class(name, self.target)
+        return found is not None and parameter in found.input_spec.input_types
+
     def op(self, name: str, *inputs: Value | None, **parameters: Any) -> Value:
         """An op with one output."""
         return self.ops(name, *inputs, outputs=1, **parameters)[0]
