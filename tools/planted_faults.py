@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from graphrewrite.bisection import Bisection, Guilt, bisect
 from graphrewrite.ir import Value, constant_array, load, static_dims
 from graphrewrite.pipeline import build, known_passes, run_pipeline
 from graphrewrite.pipeline.bisect import Journal
+from graphrewrite.reduction import Reduction, reduce
 from graphrewrite.rewrite import BaseListener, Rewriter, RewriteRecord
 
 MODELS = Path(__file__).resolve().parent.parent / "tests" / "golden" / "models"
@@ -79,15 +81,16 @@ CASES = (
 class _Trigger(BaseListener):
     """True while the chosen rewrite runs, until the fault has struck."""
 
-    def __init__(self, rule: str, root: str, occurrence: int) -> None:
+    def __init__(self, rule: str, root: str, occurrence: int | None) -> None:
         self._chosen = rule, root
         self._left = occurrence
         self.armed = False
 
     def rewrite_started(self, record: RewriteRecord) -> None:
         hit = (record.rule, record.root) == self._chosen
-        self.armed = hit and self._left == 0
-        self._left -= hit
+        self.armed = hit and self._left in (0, None)
+        if self._left is not None:
+            self._left -= hit
 
     def strike(self) -> None:
         self.armed = False
@@ -197,8 +200,8 @@ def rewrites(case: Case) -> list[tuple[str, str, int]]:
 
 
 @contextlib.contextmanager
-def planted(case: Case, rule: str, root: str, occurrence: int) -> Iterator[None]:
-    """While it is open, the pass goes wrong in that rewrite, whenever it runs."""
+def planted(case: Case, rule: str, root: str, occurrence: int | None) -> Iterator[None]:
+    """While it is open, the pass goes wrong in that rewrite (in all of that rule and root, for None), whenever it runs."""
     cls = known_passes()[case.item]
     real = cls.run
 
@@ -244,6 +247,16 @@ def named(case: Case, place: tuple[str, str, int], found: Bisection) -> bool:
     return found.passes == (case.item,) and [(item.rule, item.root) for item in found.rewrites] == [place[:2]]
 
 
+def reduced(case: Case, place: tuple[str, str, int], folder: Path) -> Reduction:
+    """The smallest model in which the fault still shows.
+
+    Where it was not planted at the first rewrite of that rule and root, it is at all of them: they are counted anew there.
+    """
+    rule, root, occurrence = place
+    with planted(case, rule, root, None if occurrence else 0):
+        return reduce(case.path, output=folder / f"{case.name}.onnx")
+
+
 def main() -> None:
     """Print one line a case."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -259,9 +272,13 @@ def main() -> None:
             print(error, flush=True)
             continue
         verdict = "named" if named(case, place, found) else "MISSED"
+        bisected = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            small = reduced(case, place, Path(folder))
         print(
-            f"{case.name:<36} {case.model:<26} {place[0]} at '{place[1]}': {verdict}, {found.states} states, "
-            f"{time.perf_counter() - started:.1f} s",
+            f"{case.name:<36} {case.model:<26} {place[0]} at '{place[1]}': {verdict}, {found.states} states, {bisected:.1f} s; "
+            f"{small.source_nodes} -> {small.nodes} nodes, {small.checks} checks, "
+            f"{time.perf_counter() - started - bisected:.1f} s",
             flush=True,
         )
         if verdict == "MISSED":

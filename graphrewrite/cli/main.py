@@ -28,6 +28,7 @@ COMMANDS = {
     "ops": "ops",
     "explain": "explain",
     "bisect": "bisect",
+    "reduce": "reduce",
     "import": "import_model",
 }
 """Command name to module of `graphrewrite.cli`, in the order of `--help`."""
