@@ -295,7 +295,6 @@ def test_explain(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "fuse-activations", model, "--node", "first"]) == 0
     assert "%a:float[N,3] = tflite.RELU(%x)\n  no match: " in capsys.readouterr().out
     assert main(["explain", "fuse-activations", model, "--node", "ghost"]) == 2
-    assert main(["explain", "lower-to-tflite", model, "--node", "first"]) == 2
 
 
 def test_import_sample(model: str, capsys: pytest.CaptureFixture[str]) -> None:
