@@ -18,16 +18,18 @@ import onnx
 from graphrewrite import api
 from graphrewrite.conversion import Progress
 from graphrewrite.errors import GraphRewriteError, NotChecked, OutputsDiffer, UsageError
-from graphrewrite.ir import Model, load
+from graphrewrite.ir import Model, load, to_runnable_proto
 from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.original import Original
 from graphrewrite.numeric.reduce import Memory, Reducer
 from graphrewrite.numeric.submodel import Submodel, Whole
-from graphrewrite.pipeline import Stage, build, run_pipeline
+from graphrewrite.pipeline import Pass, Stage, build, run_pipeline
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.base import target as find_target
 
+FEW = 8
+"""A model of more nodes than this is searched again in the form that passes give it."""
 _CANT_RUN = (126, 127)
 """Exit codes of a shell whose command can't be run or does not exist."""
 
@@ -116,29 +118,65 @@ def reduce(
     else:
         raise UsageError(f"there is nothing to reduce: {check.fine}")
     memory = Memory(final.with_suffix(".tried.jsonl"), f"{_digest(path, sample)} {check.subject}")
-    memory.put(start, True)
+    memory.put(start.key, True)
     kept = _Kept(final)
-    reducer = Reducer(whole, check, memory, kept.keep, progress)
-    reducer.run(start)
-    best = whole.build(reducer.best)
+    reducer = Reducer(whole, check, memory, kept.keep, progress, start)
+    reducer.run()
+    tried = reducer.tried
+    if reducer.left > FEW:
+        progress("letting passes that are not to blame run beforehand")
+        simpler = _after_passes(reducer, build(passes, chosen.name, chosen.options))
+        tried += simpler.tried
+        reducer = min(reducer, simpler, key=lambda item: item.left)
+    best = reducer.whole.build(reducer.best)
     if best is None or not check(best):
         raise NotChecked(
             "the check does not give the same answer twice for the same model: make it repeatable first"
         )
     kept.keep(best)
-    failure, part = check.failure, dataclasses.replace(reducer.best, seed=seed)
     found = Reduction(
-        final,
-        kept.samples,
-        len(best.proto.graph.node),
-        len(whole.nodes),
-        reducer.tried,
-        failure,
-        best,
+        final, kept.samples, len(best.proto.graph.node), len(whole.nodes), tried, check.failure, best
     )
     if not random_weights:
         return found
-    return dataclasses.replace(found, random=whole.build(part), random_fails=reducer.fails(part))
+    part = dataclasses.replace(reducer.best, seed=seed)
+    return dataclasses.replace(found, random=reducer.whole.build(part), random_fails=reducer.fails(part))
+
+
+def _after_passes(reducer: Reducer, passes: Sequence[Pass]) -> Reducer:
+    """The search in what the pipeline makes of the best part, just before it goes wrong: a graph of fewer, larger nodes.
+
+    Where the faulty pass has run already, the fault is in the model itself and its conversion succeeds; so the last state that
+    still fails is the one before it.
+    """
+    best = reducer.whole.build(reducer.best)
+    assert best is not None  # it has been checked
+    states: list[Whole] = []
+    model = load(best.proto)
+    for item in passes:
+        if item.stage >= Stage.LEGALIZE:
+            break
+        run_pipeline(model, [item])
+        states.append(Whole(to_runnable_proto(model), best.sample, None))
+    tried = 0
+    found = reducer
+    low, high = 0, len(states)
+    while low < high:
+        middle = (low + high) // 2
+        start = states[middle].all_of_it(static=True)
+        label = f"{reducer.best.key}/{middle}/"
+        next_one = dataclasses.replace(reducer, whole=states[middle], best=start, label=label, tried=0)
+        fails = next_one.fails(start)
+        tried += next_one.tried
+        if fails:
+            found, low = next_one, middle + 1
+        else:
+            high = middle
+    if found is reducer:
+        return dataclasses.replace(reducer, tried=tried)
+    found.tried = tried
+    found.run()
+    return found
 
 
 def _imported(path: Path, shape: ShapeSpec | Sequence[str]) -> Model:

@@ -32,16 +32,16 @@ class Memory:
         elif path is not None:
             path.write_text(json.dumps({"subject": subject}) + "\n")
 
-    def get(self, part: Part) -> bool | None:
-        """Whether `part` fails; None where it has not been tried."""
-        return self._known.get(part.key)
+    def get(self, part: str) -> bool | None:
+        """Whether the part of that key fails; None where it has not been tried."""
+        return self._known.get(part)
 
-    def put(self, part: Part, fails: bool) -> None:
+    def put(self, part: str, fails: bool) -> None:
         """Remember it."""
-        self._known[part.key] = fails
+        self._known[part] = fails
         if self._path is not None:
             with open(self._path, "a") as file:
-                file.write(json.dumps({"part": part.key, "fails": fails}) + "\n")
+                file.write(json.dumps({"part": part, "fails": fails}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -56,7 +56,8 @@ class Reducer:
         memory: of earlier tries.
         keep: called with each smaller model that fails.
         progress: called with a line for each of them.
-        best: the smallest part so far that fails.
+        best: the smallest part so far that fails; at first all that is to be reduced.
+        label: tells parts of this model from those of others in the memory.
         tried: checks that were run.
     """
 
@@ -65,29 +66,36 @@ class Reducer:
     memory: Memory
     keep: Callable[[Submodel], None]
     progress: Callable[[str], None]
-    best: Part = dataclasses.field(init=False)
+    best: Part
+    label: str = ""
     tried: int = 0
+
+    @property
+    def left(self) -> int:
+        """Nodes of the best part."""
+        return len(self.best.nodes) - len(self.best.bypassed)
 
     def fails(self, part: Part) -> bool:
         """Whether `part` fails; it is the best one then."""
-        known = self.memory.get(part)
+        key = self.label + part.key
+        known = self.memory.get(key)
         if known is None:
             built = self.whole.build(part)
             self.tried += built is not None
             known = built is not None and self.check(built)
             if known and built is not None:
                 self.keep(built)
-            self.memory.put(part, known)
+            self.memory.put(key, known)
         if known:
             self.best = part
-            nodes = len(part.nodes) - len(part.bypassed)
-            self.progress(f"{nodes} node{'s' if nodes != 1 else ''} still fail after {self.tried} checks")
+            self.progress(
+                f"{self.left} node{'s' if self.left != 1 else ''} still fail after {self.tried} checks"
+            )
         return known
 
-    def run(self, start: Part) -> None:
-        """Reduce `start`, which fails, as far as it goes."""
-        self.best = start
-        if not start.static:
+    def run(self) -> None:
+        """Reduce `best` as far as it goes."""
+        if not self.best.static:
             self.fails(dataclasses.replace(self.best, static=True))
         self._one_output()
         self._cut(lambda nodes, count: nodes[:count])
