@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from graphrewrite.pipeline.bisect import (
     guilty_passes,
     guilty_rewrite,
 )
+from graphrewrite.pipeline.instruments import Listening
 from graphrewrite.rewrite import Rewriter, RewriteRecord, RuleStatistics
 from graphrewrite.sources.opening import Layouts, Names, Opening, Scales
 from graphrewrite.targets.base import Target
@@ -139,34 +140,39 @@ def bisect(
     progress("loading")
     opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
     original, start = opening.begin(model)
-    staged = ordered
-    if chosen.half:
-        at = next((i for i, item in enumerate(ordered) if item.stage >= Stage.STORE), len(ordered))
-        staged = [*ordered[:at], _Examine(original), *ordered[at:]]
-    search = _Search(opening, original, chosen, staged, start, samples, seed, progress)
+    head = [item for item in ordered if item.stage == Stage.IMPORT]
+    tail = [item for item in ordered if Stage.IMPORT < item.stage < Stage.STORE]
+    store = [item for item in ordered if item.stage >= Stage.STORE]
+    marks = [_Step("mark-half", lambda graph: examine(graph, original))] if chosen.half else []
+    staged = [*head, _Step("arrange-ends", opening.arrange), *tail, *marks, *store]
+    search = _Search(original, chosen, staged, start, samples, seed, progress)
     found = search.run()
     index = next((i for i, item in enumerate(ordered) if describe(item) in found.passes), -1)
     return dataclasses.replace(found, index=index, states=search.states)
 
 
-class _Examine(Pass):
-    """Marks what float16 can't hold, as a conversion does before the last stage; changes nothing else."""
+class _Step(Pass):
+    """What a conversion does between passes: it arranges the ends, or marks what float16 can't hold."""
 
-    stage = Stage.STORE
     mandatory = True
 
-    def __init__(self, original: Original) -> None:
-        self._original = original
+    def __init__(self, name: str, act: Callable[[Model], object]) -> None:
+        self._name = name
+        self._act = act
+
+    @property
+    def name(self) -> str:
+        """Of the step."""
+        return self._name
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
-        """Measure and mark."""
-        examine(model, self._original)
+        """Do it."""
+        self._act(model)
         return {}
 
 
 @dataclasses.dataclass
 class _Search:
-    opening: Opening
     original: Original
     target: Target
     passes: Sequence[Pass]
@@ -186,7 +192,6 @@ class _Search:
         if crash is not None:
             return crash
         self.original.draw(model, self.samples, self.seed)
-        self.opening.arrange(model)
         crash = self._rewrite(model, self.passes[len(head) :])
         if crash is not None:
             return crash
@@ -198,7 +203,7 @@ class _Search:
         journal = Journal()
         log = _Log(journal)
         try:
-            run_pipeline(model, passes, instruments=[log], listeners=[journal])
+            run_pipeline(model, passes, instruments=[log, Listening(journal)])
         except (NotExpressible, InvalidModel, UsageError):
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ import onnx
 from graphrewrite import api
 from graphrewrite.conversion import Progress
 from graphrewrite.errors import GraphRewriteError, NotChecked, OutputsDiffer, UsageError
-from graphrewrite.ir import Model, load, to_runnable_proto
-from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
+from graphrewrite.ir import load, to_runnable_proto
+from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
-from graphrewrite.numeric.original import Original
 from graphrewrite.numeric.reduce import Memory, Reducer
 from graphrewrite.numeric.submodel import Submodel, Whole
 from graphrewrite.pipeline import Pass, Stage, build, run_pipeline
+from graphrewrite.sources.opening import Names, Opening
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.base import target as find_target
 
@@ -71,6 +71,8 @@ def reduce(
     precision: str | None = None,
     minimum_deployment_target: str | None = None,
     shape: ShapeSpec | Sequence[str] = (),
+    inputs: Names = (),
+    outputs: Names = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     random_weights: bool = False,
@@ -98,8 +100,9 @@ def reduce(
         target, {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
     )
     progress("loading")
-    original = Original(path)
-    original.draw(_imported(path, shape), samples, seed)
+    original, imported = Opening.of(shape, inputs, outputs).begin(path)
+    run_pipeline(imported, [item for item in build("none", "tflite") if item.stage == Stage.IMPORT])
+    original.draw(imported, samples, seed)
     if original.open().noise:
         raise NotChecked(
             f"'{path}' draws random numbers, so no part of it does the same twice: save it without them first, with "
@@ -107,7 +110,8 @@ def reduce(
         )
     final = Path(output) if output is not None else Path(f"{path.stem}.reduced.onnx")
     check = _Command(command) if command is not None else _Conversion(chosen, passes)
-    proto = onnx.load(path, load_external_data=False)
+    proto = original.part if original.part is not None else onnx.load(path, load_external_data=False)
+    assert isinstance(proto, onnx.ModelProto)
     progress("looking for a sample that fails")
     for sample in original.samples:
         whole = Whole(proto, sample, path.resolve().parent)
@@ -177,13 +181,6 @@ def _after_passes(reducer: Reducer, passes: Sequence[Pass]) -> Reducer:
     found.tried = tried
     found.run()
     return found
-
-
-def _imported(path: Path, shape: ShapeSpec | Sequence[str]) -> Model:
-    model = load(path)
-    set_shapes(model, shape if isinstance(shape, Mapping) else parse_shapes(list(shape)))
-    run_pipeline(model, [item for item in build("none", "tflite") if item.stage == Stage.IMPORT])
-    return model
 
 
 def _digest(path: Path, sample: Sample) -> str:

@@ -22,6 +22,7 @@ from graphrewrite.bisection import Bisection, Guilt, bisect
 from graphrewrite.ir import Value, constant_array, load, static_dims
 from graphrewrite.pipeline import build, known_passes, run_pipeline
 from graphrewrite.pipeline.bisect import Journal
+from graphrewrite.pipeline.instruments import Listening
 from graphrewrite.reduction import Reduction, reduce
 from graphrewrite.rewrite import BaseListener, Rewriter, RewriteRecord
 
@@ -193,7 +194,7 @@ def rewrites(case: Case) -> list[tuple[str, str, int]]:
     model, journal = load(case.path), Journal()
     for item in build("default", "tflite"):
         if item.name == case.item:
-            run_pipeline(model, [item], listeners=[journal])
+            run_pipeline(model, [item], instruments=[Listening(journal)])
             break
         run_pipeline(model, [item])
     seen: Counter[tuple[str, str]] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from graphrewrite.cli.flags import add_model, add_pipeline, pipeline_of
+from graphrewrite.cli.flags import add_model, add_pipeline, opening_of, pipeline_of
 
 HELP = "say why a pass does or does not act on a node"
 DESCRIPTION = """\
@@ -31,14 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Try the pass and print what came of it."""
-    from graphrewrite.ir import load
-    from graphrewrite.ir.inputs import parse_shapes, set_shapes
     from graphrewrite.pipeline.explain import explain
 
     ordered = pipeline_of(arguments)
-    model = load(arguments.model)
-    set_shapes(model, parse_shapes(arguments.shape))
-    found = explain(model, ordered, arguments.name, arguments.node)
+    opening = opening_of(arguments)
+    _, model = opening.begin(arguments.model)
+    found = explain(model, ordered, arguments.name, arguments.node, opening.arrange)
     if arguments.json:
         verdicts = [item.to_json() for item in found.verdicts]
         document = {"schema": 1, "pass": arguments.name, "nodes": verdicts, "history": list(found.history)}

@@ -63,6 +63,10 @@ def execute(arguments: argparse.Namespace) -> int:
     from graphrewrite.reduction import reduce
     from graphrewrite.report.bundle import pack
 
+    if arguments.normalize or arguments.io_layout:
+        raise UsageError(
+            "--normalize and --io-layout belong to the ends of the whole model, which a part of it lacks: leave them out"
+        )
     if arguments.with_weights and not arguments.bundle:
         raise UsageError("--with-weights says what goes into the --bundle: name one")
     with stages() as progress:
@@ -75,6 +79,8 @@ def execute(arguments: argparse.Namespace) -> int:
             precision=arguments.precision,
             minimum_deployment_target=arguments.minimum_deployment_target,
             shape=arguments.shape,
+            inputs=arguments.inputs,
+            outputs=arguments.outputs,
             samples=arguments.samples,
             seed=arguments.seed,
             random_weights=bool(arguments.bundle) and not arguments.with_weights,

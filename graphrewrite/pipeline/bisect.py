@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 from graphrewrite.ir import Model, Node, Value, is_constant, origin
-from graphrewrite.pipeline.instruments import StopAfter
+from graphrewrite.pipeline.instruments import Listening, StopAfter
 from graphrewrite.pipeline.manager import run_pipeline
 from graphrewrite.pipeline.passes import Pass
 from graphrewrite.rewrite import BaseListener, Rewriter, RewriteRecord
@@ -194,6 +194,6 @@ def _limited(before: Model, item: Pass, limit: int | None) -> tuple[Model, Journ
     """The state after the first `limit` rewrites of `item`, what they did, and how many there were."""
     model, journal = copied(before), Journal()
     stop = StopAfter(item.name, limit)
-    (record,) = run_pipeline(model, [item], instruments=[stop], listeners=[journal])
+    (record,) = run_pipeline(model, [item], instruments=[stop, Listening(journal)])
     Rewriter(model).collect_garbage()  # what an attempt that was given up has left behind need not run
     return model, journal, record.rewrites

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from graphrewrite.errors import NotExpressible, UsageError
 from graphrewrite.ir import Model, Node, Value, is_constant, node_line, origin
 from graphrewrite.pipeline.manager import BaseInstrument, run_pipeline
-from graphrewrite.pipeline.passes import Pass, RewritePass
-from graphrewrite.rewrite import BaseListener, MatchFailure, RewriteRecord, all_nodes, operator
+from graphrewrite.pipeline.passes import Pass, RewritePass, Stage
+from graphrewrite.rewrite import BaseListener, Listener, MatchFailure, RewriteRecord, all_nodes, operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,13 @@ class Explanation:
     history: tuple[str, ...]
 
 
-def explain(model: Model, passes: Sequence[Pass], name: str, node: str) -> Explanation:
+def explain(
+    model: Model,
+    passes: Sequence[Pass],
+    name: str,
+    node: str,
+    arrange: Callable[[Model], None] = lambda model: None,
+) -> Explanation:
     """Run `passes` up to the one called `name` on `model`, and try that one on what has become of `node`.
 
     Args:
@@ -52,6 +58,7 @@ def explain(model: Model, passes: Sequence[Pass], name: str, node: str) -> Expla
         passes: the whole pipeline.
         name: of the pass.
         node: name of a node of the source, or of a value that one writes.
+        arrange: what else is done to the model when it has been imported.
 
     Raises:
         UsageError: there is no such pass or node.
@@ -61,15 +68,20 @@ def explain(model: Model, passes: Sequence[Pass], name: str, node: str) -> Expla
         raise UsageError(f"'{name}' is not in this pipeline, which is {', '.join(names)}")
     item = passes[names.index(name)]
     trail = _Trail(_node_name(model, node))
-    run_pipeline(model, passes[: names.index(name)], instruments=[trail], listeners=[trail])
+    before = passes[: names.index(name)]
+    head = [step for step in before if step.stage == Stage.IMPORT]
+    run_pipeline(model, head, instruments=[trail])
+    if head:
+        arrange(model)
+    run_pipeline(model, before[len(head) :], instruments=[trail])
     here = [found for found in all_nodes(model.graph) if trail.source in origin(found)]
     if not here:
         return Explanation((), tuple(trail.lines(gone_before=name)))
-    before = [node_line(found) for found in here]
+    lines = [node_line(found) for found in here]
     tried = [_tried(item, found) for found in here] if isinstance(item, RewritePass) else []
     if any(verdict.acts for verdict in tried) or type(item).run is RewritePass.run:
         return Explanation(tuple(tried), tuple(trail.lines()))
-    seen = _watched(item, model, trail.source, before)  # it has other rules, or none that look at one node
+    seen = _watched(item, model, trail.source, lines)  # it has other rules, or none that look at one node
     return Explanation(tuple(seen if not tried or seen[0].acts else tried), tuple(trail.lines()))
 
 
@@ -103,10 +115,9 @@ def _tried(item: RewritePass, node: Node) -> Verdict:
 def _watched(item: Pass, model: Model, source: str, before: Sequence[str]) -> list[Verdict]:
     """What a pass that looks at the whole graph does to the nodes from `source`: it is run, and watched."""
     trail = _Trail(source)
-    trail.before_pass(item, model)
     first = before[0] if len(before) == 1 else f"{before[0]} and {len(before) - 1} more"
     try:
-        run_pipeline(model, [item], listeners=[trail])
+        run_pipeline(model, [item], instruments=[trail])
     except NotExpressible as error:
         mine = [blocker for blocker in error.blockers if blocker.node == source]
         if mine:
@@ -149,6 +160,10 @@ class _Trail(BaseInstrument, BaseListener):
         """Its rewrites come now."""
         self._item = item.name
         self._record = RewriteRecord(0, item.name, self.source, 0)
+
+    def listeners(self, item: Pass) -> Sequence[Listener]:
+        """Itself."""
+        return (self,)
 
     def rewrite_started(self, record: RewriteRecord) -> None:
         """What happens next is its doing."""

@@ -150,6 +150,17 @@ class TimePasses(BaseInstrument):
         return lines
 
 
+class Listening(BaseInstrument):
+    """Tells a listener of every change that any pass makes."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def listeners(self, item: Pass) -> Sequence[Listener]:
+        """The one."""
+        return (self._listener,)
+
+
 class StopAfter(BaseInstrument):
     """Ends the pipeline after a pass, or after the first `rewrites` rewrites of it."""
 

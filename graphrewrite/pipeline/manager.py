@@ -102,14 +102,13 @@ def run_pipeline(
     *,
     instruments: Sequence[Instrument] = (),
     rewrite_limit: int | None = None,
-    listeners: Sequence[Listener] = (),
     debug: bool = False,
     guard: Guard | None = None,
     first: int = 0,
 ) -> list[PassRecord]:
     """Run `passes` on `model` in place.
 
-    `first` is the number of the first pass in the records. `listeners` are told of every change.
+    `first` is the number of the first pass in the records.
 
     `rewrite_limit` ends rewriting after that many rewrites of optional passes (mandatory ones go on, so that the result is
     still a whole model; an instrument may limit any pass). `guard` looks at the model after each pass that changed it; where
@@ -131,7 +130,7 @@ def run_pipeline(
         left = None if rewrite_limit is None or item.mandatory else max(rewrite_limit - applied, 0)
         limits = [left, *(instrument.limit(item) for instrument in instruments)]
         limit = min((number for number in limits if number is not None), default=None)
-        told = [*listeners, *(one for instrument in instruments for one in instrument.listeners(item))]
+        told = [one for instrument in instruments for one in instrument.listeners(item)]
         rewriter = Rewriter(model, limit=limit, listeners=told, census=census)
         before = len(rewriter.census())
         print_before = fingerprint(model) if debug else ""
