@@ -7,54 +7,93 @@ because rounding decides which element `nearest` takes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from graphrewrite.ir import Array, DataType, Value
-
-if TYPE_CHECKING:
-    from graphrewrite.targets.tflite.builder import TFLite
+from graphrewrite.ir import Array, DataType, Value, keep_float
 
 
 class Computed:
-    """A float32 value of the graph, with arithmetic."""
+    """A float32 value of the graph, with arithmetic. `t` builds with TFLite's operators; see `MilComputed` for Core ML's."""
 
-    def __init__(self, t: TFLite, value: Value) -> None:
+    def __init__(self, t: Any, value: Value) -> None:
         self.t = t
         self.value = value
 
-    def _apply(self, name: str, left: Any, right: Any) -> Computed:
-        operands = [
+    def made(self, name: str, *operands: Any) -> Computed:
+        """The result of TFLite's operator `name` on numbers, constants or values."""
+        values = [
             item.value if isinstance(item, Computed) else self.t.const(item, DataType.FLOAT)
-            for item in (left, right)
+            for item in operands
         ]
         fused = {"fused_activation_function": "NONE"} if name in ("ADD", "SUB", "MUL", "DIV") else {}
-        return Computed(self.t, self.t.op(name, *operands, **fused))
+        return Computed(self.t, self.t.op(name, *values, **fused))
+
+    def is_positive(self) -> Computed:
+        """1 where it is greater than 0, else 0."""
+        above = self.t.op("GREATER", self.value, self.t.const(0, DataType.FLOAT))
+        return Computed(self.t, self.t.cast(above, DataType.FLOAT))
 
     def __add__(self, other: Any) -> Computed:
-        return self._apply("ADD", self, other)
+        return self.made("ADD", self, other)
 
     def __radd__(self, other: Any) -> Computed:
-        return self._apply("ADD", other, self)
+        return self.made("ADD", other, self)
 
     def __sub__(self, other: Any) -> Computed:
-        return self._apply("SUB", self, other)
+        return self.made("SUB", self, other)
 
     def __rsub__(self, other: Any) -> Computed:
-        return self._apply("SUB", other, self)
+        return self.made("SUB", other, self)
 
     def __mul__(self, other: Any) -> Computed:
-        return self._apply("MUL", self, other)
+        return self.made("MUL", self, other)
 
     def __rmul__(self, other: Any) -> Computed:
-        return self._apply("MUL", other, self)
+        return self.made("MUL", other, self)
 
     def __truediv__(self, other: Any) -> Computed:
-        return self._apply("DIV", self, other)
+        return self.made("DIV", self, other)
 
     def __rtruediv__(self, other: Any) -> Computed:
-        return self._apply("DIV", other, self)
+        return self.made("DIV", other, self)
+
+
+_MIL = {
+    "ADD": "add",
+    "SUB": "sub",
+    "MUL": "mul",
+    "DIV": "real_div",
+    "MINIMUM": "minimum",
+    "MAXIMUM": "maximum",
+    "FLOOR": "floor",
+    "CEIL": "ceil",
+    "ABS": "abs",
+    "ROUND": "round",
+    "FLOOR_MOD": "mod",
+}
+
+
+class MilComputed(Computed):
+    """A `Computed` of Core ML's operators. In half precision positions stay float32: float16 has no fractions beyond 2048."""
+
+    def made(self, name: str, *operands: Any) -> MilComputed:
+        values = [
+            item.value if isinstance(item, Computed) else self.t.const(item, DataType.FLOAT)
+            for item in operands
+        ]
+        return MilComputed(self.t, self._single(self.t.op(_MIL[name], *values)))
+
+    def is_positive(self) -> MilComputed:
+        above = self.t.op("greater", self.value, self.t.const(0, DataType.FLOAT))
+        return MilComputed(self.t, self._single(self.t.cast(above, DataType.FLOAT)))
+
+    def _single(self, value: Value) -> Value:
+        producer = value.producer()
+        if producer is not None:
+            keep_float(producer)
+        return value
 
 
 Number = Any
@@ -62,25 +101,25 @@ Number = Any
 
 
 def floor(x: Number) -> Number:
-    return Computed(x.t, x.t.op("FLOOR", x.value)) if isinstance(x, Computed) else np.floor(x)
+    return x.made("FLOOR", x) if isinstance(x, Computed) else np.floor(x)
 
 
 def ceil(x: Number) -> Number:
-    return Computed(x.t, x.t.op("CEIL", x.value)) if isinstance(x, Computed) else np.ceil(x)
+    return x.made("CEIL", x) if isinstance(x, Computed) else np.ceil(x)
 
 
 def absolute(x: Number) -> Number:
-    return Computed(x.t, x.t.op("ABS", x.value)) if isinstance(x, Computed) else np.abs(x)
+    return x.made("ABS", x) if isinstance(x, Computed) else np.abs(x)
 
 
 def least(a: Number, b: Number) -> Number:
     found = next((item for item in (a, b) if isinstance(item, Computed)), None)
-    return found._apply("MINIMUM", a, b) if found is not None else np.minimum(a, b)
+    return found.made("MINIMUM", a, b) if found is not None else np.minimum(a, b)
 
 
 def most(a: Number, b: Number) -> Number:
     found = next((item for item in (a, b) if isinstance(item, Computed)), None)
-    return found._apply("MAXIMUM", a, b) if found is not None else np.maximum(a, b)
+    return found.made("MAXIMUM", a, b) if found is not None else np.maximum(a, b)
 
 
 def clip(x: Number, low: Number, high: Number) -> Number:
@@ -89,9 +128,9 @@ def clip(x: Number, low: Number, high: Number) -> Number:
 
 def positive(x: Number) -> Number:
     """1 where x > 0, else 0."""
-    if not isinstance(x, Computed):
-        return np.where(np.asarray(x) > 0, np.float32(1), np.float32(0))
-    return Computed(x.t, x.t.cast(x.t.op("GREATER", x.value, x.t.const(0, DataType.FLOAT)), DataType.FLOAT))
+    if isinstance(x, Computed):
+        return x.is_positive()
+    return np.where(np.asarray(x) > 0, np.float32(1), np.float32(0))
 
 
 def choose(condition: Number, yes: Number, no: Number) -> Number:

@@ -26,15 +26,25 @@ refusal(
 )
 
 
-@lowering("tflite", "RoiAlign", note="sampling_ratio must be given")
-def roi_align(node: OpNode, t: TFLite) -> Value:
-    """sampling_ratio^2 bilinear samples a bin, gathered from the flattened batch, then their mean or maximum."""
+def check_sampling_ratio(node: OpNode) -> int:
+    """RoiAlign's sampling_ratio.
+
+    Raises:
+        Refusal: it is 0.
+    """
     samples = node.attr("sampling_ratio")
     if samples <= 0:
         node.refuse(
             "sampling_ratio 0 makes the number of samples depend on each region's size",
             "export with a fixed sampling_ratio",
         )
+    return int(samples)
+
+
+@lowering("tflite", "RoiAlign", note="sampling_ratio must be given")
+def roi_align(node: OpNode, t: TFLite) -> Value:
+    """sampling_ratio^2 bilinear samples a bin, gathered from the flattened batch, then their mean or maximum."""
+    samples = check_sampling_ratio(node)
     dtype, channels = node.dtype(), node.dims()[1]
     x = t.to_last(t.cast(node.input(0), DataType.FLOAT))
     _, _, height, width = (node.dims()[axis] for axis in range(4))
@@ -42,11 +52,13 @@ def roi_align(node: OpNode, t: TFLite) -> Value:
         node.refuse("the feature map's size is known only at run time", "fix it with --shape")
     outs = [node.attr("output_height"), node.attr("output_width")]
     rois = t.cast(node.input(1), DataType.FLOAT)
-    half = node.attr("coordinate_transformation_mode") == "half_pixel"
-    axes = [
-        _bins(t, rois, first, size, out, samples, float(node.attr("spatial_scale")), half)
-        for first, size, out in ((1, height, outs[0]), (0, width, outs[1]))
-    ]
+    axes = []
+    for first, size, out in ((1, height, outs[0]), (0, width, outs[1])):
+        start, end = (
+            formula.Computed(t, t.op("SLICE", rois, t.i32([0, first + side]), t.i32([-1, 1])))
+            for side in (0, 2)
+        )
+        axes.append(bins(node, start, end, size, out, samples))
     batches = t.reshape(t.cast(node.input(2), DataType.INT32), [-1, 1, 1])
     base = t.op("MUL", batches, t.i32([height * width]), fused_activation_function="NONE")
     flat = reshape_to(t, merge(t, x, [[0, 1, 2], [3]]), [_rows(t, x, height * width), channels])
@@ -79,11 +91,13 @@ def roi_align(node: OpNode, t: TFLite) -> Value:
             if maximum
             else t.op("ADD", total, piece, fused_activation_function="NONE")
         )
-    bins = t.reshape(total, [-1, outs[0], samples, outs[1] * samples, channels])
+    inner = t.reshape(total, [-1, outs[0], samples, outs[1] * samples, channels])
     name = "REDUCE_MAX" if maximum else "MEAN"
-    bins = t.op(name, bins, t.i32([2]), keep_dims=False)
-    bins = t.op(name, t.reshape(bins, [-1, outs[0], outs[1], samples, channels]), t.i32([3]), keep_dims=False)
-    return t.cast(t.to_first(bins), dtype)
+    inner = t.op(name, inner, t.i32([2]), keep_dims=False)
+    inner = t.op(
+        name, t.reshape(inner, [-1, outs[0], outs[1], samples, channels]), t.i32([3]), keep_dims=False
+    )
+    return t.cast(t.to_first(inner), dtype)
 
 
 def _rows(t: TFLite, x: Value, area: int) -> int | Value:
@@ -91,14 +105,13 @@ def _rows(t: TFLite, x: Value, area: int) -> int | Value:
     return t.op("MUL", batch, t.i32([area]), fused_activation_function="NONE")
 
 
-def _bins(
-    t: TFLite, rois: Value, first: int, size: int, out: int, samples: int, scale: float, half: bool
+def bins(
+    node: OpNode, start: formula.Computed, end: formula.Computed, size: int, out: int, samples: int
 ) -> list[tuple[formula.Computed, formula.Computed]]:
-    """The two elements and weights of every sample along one axis, [regions, out * samples] each."""
-    start, end = (
-        formula.Computed(t, t.op("SLICE", rois, t.i32([0, first + side]), t.i32([-1, 1]))) * np.float32(scale)
-        for side in (0, 2)
-    )
+    """The two elements and weights of every sample along one axis, [regions, out * samples] each; start and end [regions, 1]."""
+    half = node.attr("coordinate_transformation_mode") == "half_pixel"
+    scale = np.float32(node.attr("spatial_scale"))
+    start, end = start * scale, end * scale
     if half:
         start, end = start - np.float32(0.5), end - np.float32(0.5)
     extent = end - start
@@ -115,12 +128,11 @@ def _bins(
     return [(low, (1 - part) * within), (high, part * within)]
 
 
-@lowering("tflite", "MaxUnpool", note="static sizes")
-def max_unpool(node: OpNode, t: TFLite) -> Value:
-    """Values put back to the places that MaxPool's Indices name, zeros elsewhere.
+def unpooled_shape(node: OpNode) -> tuple[list[int], list[int]]:
+    """The shape that the places of MaxUnpool are counted in, and the one that it is to have.
 
-    SCATTER_ND adds what shares a place. Overlapping windows can name one place twice, with one value: then the sum is
-    divided by the count.
+    Raises:
+        Refusal: output_shape is no constant.
     """
     shape = node.static(0)
     count = len(shape) - 2
@@ -131,12 +143,24 @@ def max_unpool(node: OpNode, t: TFLite) -> Value:
     wanted = node.ints(2) if node.has(2) else whole
     if wanted is None:
         node.refuse("output_shape is computed at run time", "make it a constant")
+    return whole, list(wanted)
+
+
+@lowering("tflite", "MaxUnpool", note="static sizes")
+def max_unpool(node: OpNode, t: TFLite) -> Value:
+    """Values put back to the places that MaxPool's Indices name, zeros elsewhere.
+
+    SCATTER_ND adds what shares a place. Overlapping windows can name one place twice, with one value: then the sum is
+    divided by the count.
+    """
+    whole, wanted = unpooled_shape(node)
+    kernel, strides = node.attr("kernel_shape"), spatial_attributes(node, len(whole) - 2)[0]
     total = math.prod(whole)
     index = t.reshape(t.cast(node.input(1), DataType.INT32), [-1, 1])
     values = t.reshape(node.input(0), [-1])
     y = t.op("SCATTER_ND", index, values, t.i32([total]))
     if any(size > step for size, step in zip(kernel, strides)):
-        ones = t.const(np.ones(math.prod(shape)), DataType.FLOAT)
+        ones = t.const(np.ones(math.prod(node.static(0))), DataType.FLOAT)
         times = t.op("SCATTER_ND", index, ones, t.i32([total]))
         times = t.op("MAXIMUM", times, t.like(1, times))
         y = t.op("DIV", y, t.cast(times, y.dtype or DataType.FLOAT), fused_activation_function="NONE")

@@ -40,7 +40,7 @@ def sample(
     taps = []
     step: formula.Number = np.float32(1)
     for place, size in reversed(list(zip(positions, sizes))):
-        found = _axis_taps(t, place, size, mode, padding, align_corners)
+        found = axis_taps(place, size, mode, padding, align_corners)
         taps.append([(_whole(t, element, step), weight) for element, weight in found])
         step = step * size
     total: Value | None = None
@@ -69,20 +69,20 @@ def _whole(t: TFLite, element: formula.Computed, step: formula.Number) -> Value:
     return t.op("MUL", index, count, fused_activation_function="NONE")
 
 
-def _axis_taps(
-    t: TFLite, x: formula.Computed, size: formula.Number, mode: str, padding: str, align_corners: bool
+def axis_taps(
+    x: formula.Computed, size: formula.Number, mode: str, padding: str, align_corners: bool
 ) -> list[tuple[formula.Computed, formula.Number]]:
     """(element inside the data, weight or None for 1) along one axis."""
     low = np.float32(0 if align_corners else -0.5)
     high = size - 1 if align_corners else size - np.float32(0.5)
     if mode == "nearest":
-        x = formula.Computed(t, t.op("ROUND", x.value))
+        x = x.made("ROUND", x)
     if (
         padding == "border" and mode != "cubic"
     ):  # cubic weights follow the point, only the elements are moved inside
         x = formula.clip(x, np.float32(0), size - 1)
     elif padding == "reflection":
-        x = _reflect(t, x, low, high)
+        x = _reflect(x, low, high)
     raw: list[tuple[formula.Computed, formula.Number]]
     base = formula.floor(x)
     share = x - base
@@ -99,20 +99,17 @@ def _axis_taps(
             within = formula.inside(element, size)
             weight = within if weight is None else weight * within
         elif padding == "reflection":
-            element = _reflect(t, element, low, high)
+            element = _reflect(element, low, high)
         taps.append((formula.clip(element, np.float32(0), size - 1), weight))
     return taps
 
 
-def _reflect(t: TFLite, x: formula.Computed, low: formula.Number, high: formula.Number) -> formula.Computed:
+def _reflect(x: formula.Computed, low: formula.Number, high: formula.Number) -> formula.Computed:
     """x mirrored at both ends until it lies between them."""
     span = formula.most(
         high - low, np.float32(1e-30)
     )  # a single element, corners aligned: everything is element 0
-    double = 2 * span
-    divisor = double.value if isinstance(double, formula.Computed) else t.const(double, DataType.FLOAT)
-    phase = formula.Computed(t, t.op("FLOOR_MOD", (x - low).value, divisor))
-    mirrored: formula.Computed = low + span - formula.absolute(phase - span)
+    mirrored: formula.Computed = low + span - formula.absolute(x.made("FLOOR_MOD", x - low, 2 * span) - span)
     return mirrored
 
 
@@ -122,9 +119,12 @@ def _size(t: TFLite, x: Value, axis: int) -> formula.Number:
     return np.float32(known) if known is not None else formula.Computed(t, t.cast(size, DataType.FLOAT))
 
 
-@lowering("tflite", "GridSample", note="mode cubic for images only")
-def grid_sample(node: OpNode, t: TFLite) -> Value:
-    """Positions -1 to 1 as elements; x [N, C, spatial...], grid [N, out..., number of spatial axes], last axis first."""
+def check_modes(node: OpNode) -> tuple[str, str, bool]:
+    """GridSample's mode (linear, nearest or cubic), padding and align_corners.
+
+    Raises:
+        Refusal: ONNX does not define them.
+    """
     count = node.rank() - 2
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(node.attr("mode"), node.attr("mode"))
     padding, align = node.attr("padding_mode"), bool(node.attr("align_corners"))
@@ -132,6 +132,14 @@ def grid_sample(node: OpNode, t: TFLite) -> Value:
         node.refuse(f"ONNX has no GridSample mode '{mode}' with '{padding}'", code=Code.INVALID_MODEL)
     if mode == "cubic" and count != 2:
         node.refuse("ONNX defines the cubic mode for two spatial dimensions only", code=Code.INVALID_MODEL)
+    return mode, padding, align
+
+
+@lowering("tflite", "GridSample", note="mode cubic for images only")
+def grid_sample(node: OpNode, t: TFLite) -> Value:
+    """Positions -1 to 1 as elements; x [N, C, spatial...], grid [N, out..., number of spatial axes], last axis first."""
+    count = node.rank() - 2
+    mode, padding, align = check_modes(node)
     dtype = node.dtype()
     x = t.to_last(t.cast(node.input(0), DataType.FLOAT))
     grid = t.cast(node.input(1), DataType.FLOAT)

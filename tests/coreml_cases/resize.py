@@ -38,7 +38,36 @@ def _upsampled(sampling: str, **flags: bool) -> Case:
     )
 
 
+def _resampled(sampling: str, aligned: bool, coordinates: str = "normalized_minus_one_to_one") -> Case:
+    """The value of each point as the sum of all elements with the weights of a tent; zeros or the border's elements outside."""
+    low = 0.0 if coordinates.endswith("zero_to_one") else -1.0
+    grid = floats(1, 4, 3, 2, low=1.4 * low - 0.2, high=1.2)
+
+    def expected(x: Array, grid: Array) -> Array:
+        rows, columns = x.shape[2:]
+        weights = []
+        for size, place in ((rows, grid[0, ..., 1]), (columns, grid[0, ..., 0])):
+            share = (place.astype(np.float64) - low) / (1 - low)
+            point = share * (size - 1) if aligned else share * size - 0.5
+            if sampling == "border":
+                point = np.clip(point, 0, size - 1)
+            weights.append(np.maximum(0, 1 - np.abs(point[..., None] - np.arange(size))))
+        return np.asarray(np.einsum("nchw,ijh,ijw->ncij", x, *weights), np.float32)
+
+    parameters = {
+        "sampling_mode": "bilinear",
+        "padding_mode": sampling,
+        "padding_value": 0.0,
+        "coordinates_mode": coordinates,
+        "align_corners": aligned,
+    }
+    return Case("resample", [floats(1, 2, 5, 4), grid], parameters, expected)
+
+
 CASES = [
+    _resampled("constant", aligned=False),
+    _resampled("border", aligned=True),
+    _resampled("constant", aligned=True, coordinates="normalized_zero_to_one"),
     _resized(1, 2, 5, 4, height=8, width=3, sampling="UNALIGN_CORNERS"),
     _resized(2, 5, 4, height=8, width=7, sampling="STRICT_ALIGN_CORNERS"),
     _resized(1, 2, 5, 4, height=9, width=4, sampling="DEFAULT"),

@@ -80,3 +80,37 @@ def resize(node: Node, body: MilBody) -> Sequence[str]:
     current = body.op("Shape", body.inputs[0], start=-2)
     sizes = body.op("Where", body.op("Equal", wanted, body.const([0])), current, wanted)
     return [_linear(body, "", sizes, body.text("sampling_mode", "DEFAULT"))]
+
+
+_PADDING = {
+    ("constant", 0): "zeros",
+    ("constant", 1): "zeros",
+    ("border", 0): "border",
+    ("border", 1): "border",
+    ("symmetric", 0): "reflection",
+    ("reflection", 1): "reflection",
+}
+"""ONNX's padding for MIL's and align_corners."""
+
+
+@define("resample", operands="x coordinates")
+def resample(node: Node, body: MilBody) -> Sequence[str]:
+    """Bilinear samples of x [N, C, H, W] at coordinates [N, out..., 2] of columns and rows."""
+    aligned, grid = body.int_("align_corners", 0), body.inputs[1]
+    padding = _PADDING.get((body.text("padding_mode", "constant"), aligned))
+    coordinates = body.text("coordinates_mode", "unnormalized")
+    known = (
+        padding
+        and body.text("sampling_mode", "bilinear") == "bilinear"
+        and coordinates.startswith("normalized")
+    )
+    if not known or (padding == "zeros" and body.float_("padding_value", 0.0)):
+        raise InternalError(f"resample '{node.name}': its modes have no meaning yet")
+    if coordinates == "normalized_zero_to_one":
+        doubled = body.op("Mul", grid, body.like(2.0, 1))
+        grid = body.op("Sub", doubled, body.like(1.0, 1))
+    return [
+        body.op(
+            "GridSample", body.inputs[0], grid, mode="linear", padding_mode=padding, align_corners=aligned
+        )
+    ]

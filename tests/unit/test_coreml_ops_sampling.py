@@ -1,0 +1,99 @@
+"""Reading and writing at computed places for Core ML: GridSample, AffineGrid, DeformConv, RoiAlign, MaxUnpool."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("coremltools")
+
+from coreml_check import check_coreml
+
+from graphrewrite.errors import NotExpressible
+from op_check import single
+
+RNG = np.random.default_rng(21)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align", [0, 1])
+def test_grid_sample(mode: str, padding: str, align: int) -> None:
+    feeds = {"x": normal(2, 3, 4, 6), "grid": RNG.uniform(-1.7, 1.7, (2, 3, 5, 2)).astype(np.float32)}
+    check_coreml(
+        single("GridSample", feeds, mode=mode, padding_mode=padding, align_corners=align), feeds, atol=1e-4
+    )
+
+
+def test_bilinear_samples_are_one_op() -> None:
+    feeds = {"x": normal(2, 3, 4, 6), "grid": RNG.uniform(-1, 1, (2, 3, 5, 2)).astype(np.float32)}
+    model = single("GridSample", feeds)
+    for operand, axes in enumerate(((0, 2, 3), (0, 1, 2))):
+        for axis in axes:
+            dim = model.graph.input[operand].type.tensor_type.shape.dim[axis]
+            dim.Clear()
+            dim.dim_param = f"d{operand}{axis}" if axis else "n"
+    graph = check_coreml(model, feeds, atol=1e-4)
+    assert [node.op_type for node in graph.graph] == ["resample"]
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_grid_sample_of_volumes(mode: str) -> None:
+    feeds = {"x": normal(1, 2, 3, 4, 5), "grid": RNG.uniform(-1.2, 1.2, (1, 2, 3, 2, 3)).astype(np.float32)}
+    check_coreml(single("GridSample", feeds, mode=mode), feeds, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [[2, 3, 4, 5], [2, 3, 2, 4, 5]])
+@pytest.mark.parametrize("align", [0, 1])
+def test_affine_grid(size: list[int], align: int) -> None:
+    constants = {"size": np.array(size)}
+    feeds = {"theta": normal(2, len(size) - 2, len(size) - 1)}
+    check_coreml(single("AffineGrid", feeds | constants, constants=constants, align_corners=align), feeds)
+
+
+@pytest.mark.parametrize(("group", "parts"), [(1, 1), (2, 1), (2, 2)])
+def test_deform_conv(group: int, parts: int) -> None:
+    feeds = {
+        "x": normal(2, 4, 6, 7),
+        "w": normal(6, 4 // group, 3, 2),
+        "offset": normal(2, parts * 12, 3, 3) * 2,
+        "bias": normal(6),
+        "mask": RNG.random((2, parts * 6, 3, 3)).astype(np.float32),
+    }
+    attributes = {"strides": [2, 2], "dilations": [1, 2], "pads": [1, 0, 0, 0]}
+    model = single("DeformConv", feeds, group=group, offset_group=parts, **attributes)
+    check_coreml(model, feeds, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("transformation", ["half_pixel", "output_half_pixel"])
+def test_roi_align(mode: str, transformation: str) -> None:
+    starts = RNG.uniform(-1, 7, (5, 2))
+    feeds = {
+        "x": normal(2, 3, 8, 9),
+        "rois": np.concatenate([starts, starts + RNG.uniform(-0.2, 6, (5, 2))], 1).astype(np.float32),
+        "batch": np.array([0, 1, 1, 0, 1]),
+    }
+    attributes = {"output_height": 2, "output_width": 3, "sampling_ratio": 2, "spatial_scale": 0.7}
+    attributes |= {"mode": mode, "coordinate_transformation_mode": transformation}
+    model = single("RoiAlign", feeds, opset=16, **attributes)
+    check_coreml(model, feeds)
+
+
+def test_roi_align_without_sampling_ratio_is_refused() -> None:
+    feeds = {"x": normal(1, 1, 4, 4), "rois": normal(2, 4), "batch": np.array([0, 0])}
+    with pytest.raises(NotExpressible, match="sampling_ratio"):
+        check_coreml(single("RoiAlign", feeds, opset=16), feeds)
+
+
+@pytest.mark.parametrize("strides", [[2, 2], [1, 2]])
+def test_max_unpool(strides: list[int]) -> None:
+    """Overlapping windows name one place twice."""
+    x = np.array([[[[5.0, 6.0], [5.0, 8.0]]]], np.float32)
+    index = np.array([[[[5, 7], [5, 15 if strides[0] == 2 else 11]]]])
+    feeds = {"x": x, "i": index}
+    check_coreml(single("MaxUnpool", feeds, kernel_shape=[2, 2], strides=strides), feeds)
