@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,14 +52,11 @@ def reverse_sequence(node: OpNode, t: TFLite) -> Value:
     )
 
 
-@lowering("tflite", "Unique", note="of the whole tensor; along an axis only where it has rank 1")
+@lowering("tflite", "Unique")
 def unique(node: OpNode, t: TFLite) -> list[Value | None]:
     """TFLite keeps the order of first occurrence; sorted ones are put in order through TOPK, which has no ties here."""
     if node.attr("axis") is not None and node.rank() != 1:
-        node.refuse(
-            "TFLite finds unique elements, not unique slices along an axis",
-            "flatten the tensor if its elements are meant, or move this step out of the model",
-        )
+        node.refuse("TFLite finds unique elements, not unique slices along an axis")
     x = t.reshape(node.input(0), [-1])
     values, inverse = t.ops("UNIQUE", x, outputs=2, idx_out_type="INT32")
     count = t.op("SHAPE", values, out_type="INT32")
@@ -119,13 +117,66 @@ def mil_reverse_sequence(node: OpNode, m: MIL) -> Value:
     )
 
 
+_COMPARED = 1 << 24
+"""Elements compared with each other at once, at most."""
+
+
+@expansion("Unique")
+def unique_by_comparison(node: OpNode, b: Onnx) -> list[Value | None]:
+    """Every slice along the axis (every element without one) is compared with every other: no sort, so no ties.
+
+    An element's first equal is what it becomes; how many first ones are smaller (or come earlier) is its place.
+    """
+    x, axis = node.input(0), node.attr("axis")
+    shape = node.static()
+    if axis is None:
+        x, axis, shape = b.reshape(x, [-1]), 0, (math.prod(shape),)
+    axis %= len(shape)
+    count, width = shape[axis], math.prod(shape) // max(shape[axis], 1)
+    if count * count * width > _COMPARED or count == 0:
+        node.refuse(
+            f"it would compare {count} x {count} slices of {width} elements", "move it out of the model"
+        )
+    order = [axis, *(i for i in range(len(shape)) if i != axis)]
+    rows = b.reshape(b.op("Transpose", x, perm=order), [count, width])
+    equal, smaller = _compared(b, rows, count, width)
+    first = b.op("ArgMax", equal, axis=1, keepdims=0)
+    is_first = b.cast(b.op("Equal", first, b.i64(list(range(count)))), DataType.INT64)
+    if node.attr("sorted"):
+        place = b.op("ReduceSum", b.op("Mul", smaller, is_first), b.i64([1]), keepdims=0)
+    else:
+        earlier = b.op("Sub", b.op("CumSum", is_first, b.i64(0)), b.i64(1))
+        place = b.op("Gather", earlier, first)
+    number, nothing = b.op("ReduceSum", is_first, b.i64([0])), b.i64([0] * count)
+
+    def by_place(updates: Value, reduction: str) -> Value:
+        whole = b.op("ScatterElements", nothing, place, updates, axis=0, reduction=reduction)
+        return b.op("Slice", whole, b.i64([0]), number, b.i64([0]))
+
+    kept = by_place(first, "max")
+    counts = by_place(b.i64([1] * count), "add") if node.wants(3) else None
+    return [b.op("Gather", x, kept, axis=axis), kept, place, counts][: len(node.outputs)]
+
+
+def _compared(b: Onnx, rows: Value, count: int, width: int) -> tuple[Value, Value]:
+    """[i, j] int64: whether row j equals row i; whether it is smaller at the first place where they differ."""
+    mine, other = b.reshape(rows, [count, 1, width]), b.reshape(rows, [1, count, width])
+    differ = b.cast(b.op("Not", b.op("Equal", mine, other)), DataType.INT64)
+    total = b.op("CumSum", differ, b.i64(2), exclusive=1)
+    decides = b.op("Mul", differ, b.cast(b.op("Equal", total, b.i64(0)), DataType.INT64))
+    below = b.op("Mul", decides, b.cast(b.op("Less", other, mine), DataType.INT64))
+    smaller = b.op("ReduceSum", below, b.i64([2]), keepdims=0)
+    same = b.op("Equal", b.op("ReduceSum", differ, b.i64([2]), keepdims=0), b.i64(0))
+    return b.cast(same, DataType.INT64), smaller
+
+
 @expansion("Det")
 def det(node: OpNode, b: Onnx) -> Value:
     """Laplace's expansion along the first row, for the small matrices that models hold."""
     size = node.static()[-1]
     if size > 4:
         node.refuse(
-            f"the determinant of {size} x {size} matrices needs an elimination with pivoting, which TFLite has no operators for",
+            f"the determinant of {size} x {size} matrices needs an elimination with pivoting, which is not written out",
             "matrices up to 4 x 4 are written out",
         )
     x = node.input(0)

@@ -144,6 +144,16 @@ CASES: Mapping[str, tuple[str, str, Mapping[str, Array]]] = {
         "y = Squeeze(x, a) w = Squeeze(x, b) z = Unsqueeze(w, b)",
         {"x": _f(1, 2, 1, 3), "a": _i([-2]), "b": _i([2, -4])},
     ),
+    "Unique elements, in order of appearance": (
+        "(int64[2,4] x) => (int64[N] y, int64[N] i, int64[8] j, int64[N] c)",
+        "y, i, j, c = Unique<sorted=0>(x)",
+        {"x": _i([[3, -1, 3, 7], [7, 7, 0, -1]])},
+    ),
+    "Unique columns": (
+        "(float[2,5] x) => (float[2,N] y, int64[N] i, int64[5] j, int64[N] c)",
+        "y, i, j, c = Unique<axis=1>(x)",
+        {"x": np.asarray([[1, 0, 1, 0, 1], [2, 5, 2, 4, 0]], np.float32)},
+    ),
     "Compress, NonZero": (
         "(float[3,4] x, bool[3] c) => (float[N] y, float[M,4] z, int64[2,K] w)",
         "y = Compress(x, c) z = Compress<axis=-2>(x, c) w = NonZero(x)",

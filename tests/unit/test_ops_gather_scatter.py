@@ -154,9 +154,16 @@ def test_unique(ordered: int) -> None:
     check_op(single("Unique", {"x": x}, outputs=4, sorted=ordered), {"x": x})
 
 
-def test_unique_along_an_axis_is_refused() -> None:
-    with pytest.raises(NotExpressible, match="along an axis"):
-        lowered(single("Unique", {"x": X}, axis=1))
+@pytest.mark.parametrize("ordered", [0, 1])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_unique_along_an_axis(axis: int, ordered: int) -> None:
+    x = RNG.integers(0, 2, (6, 2, 7)).astype(np.float32)
+    check_op(single("Unique", {"x": x}, outputs=4, sorted=ordered, axis=axis), {"x": x})
+
+
+def test_unique_of_too_much_is_refused() -> None:
+    with pytest.raises(NotExpressible, match="unique slices along an axis"):
+        lowered(single("Unique", {"x": np.zeros((5000, 2), np.float32)}, axis=0))
 
 
 @pytest.mark.parametrize(("time", "batch"), [(0, 1), (1, 0)])
