@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import onnx
 
@@ -19,13 +20,13 @@ class Flat:
     """`proto` without function calls (those that hold graphs excepted).
 
     `owners` gives for each value that a top-level node computes the name of the graph's node it belongs to; `types` the element
-    type of every value as far as it is known, `ranks` its rank.
+    type of every value as far as it is known, `shapes` its dimensions (None for dynamic ones).
     """
 
     proto: onnx.ModelProto
     owners: dict[str, str]
     types: dict[str, int]
-    ranks: dict[str, int]
+    shapes: dict[str, tuple[int | None, ...]]
 
     @classmethod
     def of(cls, model: Model) -> Flat:
@@ -43,8 +44,17 @@ class Flat:
         proto.graph.node.extend(nodes)
         known = {name: item.tensor_type for name, item in inferred_types(proto).items()}
         types = {name: item.elem_type for name, item in known.items() if item.elem_type}
-        ranks = {name: len(item.shape.dim) for name, item in known.items() if item.HasField("shape")}
-        return cls(proto, owners, types, ranks)
+        shapes = {
+            name: tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in item.shape.dim)
+            for name, item in known.items()
+            if item.HasField("shape")
+        }
+        return cls(proto, owners, types, shapes)
+
+    def rank(self, name: str) -> int | None:
+        """Number of dimensions, None where unknown."""
+        shape = self.shapes.get(name)
+        return None if shape is None else len(shape)
 
     def is_inside(self, name: str) -> bool:
         """True for values of a target operator's meaning, which are none of the graph."""
@@ -75,6 +85,6 @@ def _inlined(call: onnx.NodeProto, function: onnx.FunctionProto) -> Iterable[onn
         yield copy
 
 
-def attributes_of(node: onnx.NodeProto) -> Mapping[str, object]:
+def attributes_of(node: onnx.NodeProto) -> Mapping[str, Any]:
     """The attributes of a node as Python values."""
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}

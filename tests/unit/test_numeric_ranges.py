@@ -13,6 +13,7 @@ from half_program import as_half_program
 
 import graphrewrite
 from graphrewrite import ir
+from graphrewrite.numeric import ranges
 from graphrewrite.numeric.half import misfit
 from graphrewrite.numeric.metrics import FP16, compare
 from graphrewrite.numeric.original import Original
@@ -159,6 +160,56 @@ class TestSums:
             _, report = examined(text(body, "float[2,3] x, float[3,2] t", "float[2,2] y"), sample)
             (found,) = [item for item in report.hazards if item.kind == "sum"]
             assert found.size == 120_000
+
+    @pytest.mark.parametrize("lowered", [False, True])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "y = Conv<pads = [1, 1, 1, 1]>(x, w4, b4)",
+            "y = Conv<group = 2>(x, w42)",
+            "y = ConvTranspose<group = 2>(x, w42)",
+            "y = ConvTranspose<strides = [2, 2]>(x, w4)",
+            "f = Flatten(x) y = Gemm<transB = 1, alpha = -3.0, beta = 2.0>(f, w24, b4)",
+            "f = Flatten(x) g = Transpose<perm = [1, 0]>(f) y = MatMul(w24, g)",
+            "f = Flatten(x) g = MatMul(f, v) y = Unsqueeze(g, k)",
+            "f = Flatten(x) p = Sigmoid(f) q = Transpose<perm = [1, 0]>(f) y = MatMul(q, p)",
+            "y = ReduceMean<keepdims = 0>(x, k)",
+            "y = ReduceSumSquare<keepdims = 0>(x)",
+            "y = InstanceNormalization(x, b4, b4)",
+            "y = GroupNormalization<num_groups = 2>(x, b4, b4)",
+            "y = LpNormalization<axis = 1>(x)",
+            "y = AveragePool<kernel_shape = [2, 2]>(x)",
+            "y = GlobalAveragePool(x)",
+            "y = CumSum(x, one)",
+        ],
+    )
+    def test_leaving_nodes_out_loses_no_sum(
+        self, body: str, lowered: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bound that spares a node its estimate is no smaller than the estimate."""
+        rng = np.random.default_rng(0)
+        model = onnx.parser.parse_model(text(body, "float[2,4,2,3] x", "float y"))
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        shapes = {"w4": (4, 4, 2, 2), "w42": (4, 2, 2, 2), "w24": (5, 24), "v": (24,), "b4": (4,)}
+        if "Gemm" in body:
+            shapes["b4"] = (5,)
+        if "GroupN" in body:  # one number a group up to opset 20
+            shapes["b4"] = (2,)
+        arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        arrays |= {"k": np.array([1]), "one": np.array(1)}
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(item, name) for name, item in arrays.items() if name in body
+        )
+        for factor in (300, 3e3, 3e4):
+            sample = {"x": rng.standard_normal((2, 4, 2, 3)).astype(np.float32) * factor}
+            found = examined(model, sample, lowered=lowered)[1].hazards
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    ranges,
+                    "suspects",
+                    lambda flat, largest, limit: {item.output[0] for item in flat.proto.graph.node},
+                )
+                assert examined(model, sample, lowered=lowered)[1].hazards == found
 
 
 class TestConstants:
