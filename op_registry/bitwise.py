@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrewrite.ir import DataType, Node, TensorType, Value, dims
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -128,3 +128,14 @@ def mil_bit_cast(node: OpNode, m: MIL) -> Value:
             "move this step out of the model",
         )
     return m.cast(node.input(0), target)
+
+
+@lowering("openvino", "BitCast", note="between integers of one width")
+def bit_cast_of_integers(node: OpNode, b: Onnx) -> Value:
+    """Between signed and unsigned integers of one width a Cast keeps the bits; OpenVINO has nothing for the rest."""
+    given, wanted = node.dtype(), DataType(node.attr("to"))
+    if not (given.is_integer() and wanted.is_integer() and given.bitwidth == wanted.bitwidth):
+        node.refuse(
+            f"OpenVINO has no operation that reads the bits of {given.name.lower()} as {wanted.name.lower()}"
+        )
+    return b.op("Cast", node.input(0), to=int(wanted))

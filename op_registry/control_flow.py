@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,12 @@ def if_known(node: OpNode, b: Onnx) -> list[Value]:
     if truth is None:
         node.refuse("its condition is known only at run time")
     return splice(b.rewriter, _body(node, "then_branch" if truth else "else_branch"), [])
+
+
+@lowering("openvino", "If")
+def if_kept(node: OpNode, b: Onnx) -> Sequence[Value]:
+    """Branches that are never taken may hold what nothing can read."""
+    return node.outputs if _truth(node.input(0)) is None else if_known(node, b)
 
 
 @lowering("tflite", "If")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graphrewrite.ir import Value, dims, is_constant, static_dims
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, product, remove_axis, reshape_to, strided_slice
 from .window import Axis, first_window_axes, frame, mil_padding, pad_front, window_axes
@@ -172,3 +173,13 @@ def mil_conv(node: OpNode, m: MIL) -> Value:
     if bias is None or not apart:
         return y
     return m.op("add", y, m.reshape(bias, [1, -1, *[1] * count]))
+
+
+@lowering("openvino", "Conv", "ConvTranspose")
+def bias_added(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """The bias as a sum: the front end would compute its shape [C, 1, ...] in five operations a convolution."""
+    if not node.has(2):
+        return node.outputs
+    attributes = dict(node.node.attributes.items())
+    y = b.op(node.op_type, node.input(0), node.input(1), **attributes)
+    return b.op("Add", y, b.reshape(node.input(2), [-1] + [1] * (node.rank() - 2)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graphrewrite.ir import DataType, Value, constant_scalar
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -80,11 +81,9 @@ def _corners(t: TFLite, boxes: Value) -> Value:
 
 def _next_float(node: OpNode, t: TFLite) -> Value:
     """The smallest overlap above the threshold (of 0 where absent)."""
-    known = constant_scalar(node.input(3)) if node.has(3) else 0.0
+    known = _next_known(node)
     if known is not None:
-        return t.const(
-            max(np.nextafter(np.float32(known), np.float32(2)), np.finfo(np.float32).tiny), DataType.FLOAT
-        )
+        return t.const(known, DataType.FLOAT)
     given = t.reshape(node.input(3), [])
     step = t.op("ADD", given, t.op("MUL", given, t.const(_NEXT, DataType.FLOAT)))
     return t.op("MAXIMUM", step, t.const(np.finfo(np.float32).tiny, DataType.FLOAT))
@@ -169,3 +168,31 @@ def _mil_centred(m: MIL, boxes: Value) -> Value:
         m.op("add", start, m.op("mul", span, m.like(0.5, span))) for start, span in zip((x1, y1), spans)
     ]
     return m.op("concat", *centres, *(m.op("abs", span) for span in spans), axis=2)
+
+
+def _next_known(node: OpNode) -> float | None:
+    """The same where the threshold is a constant. The smallest normal number stands for all that runtimes may take for 0."""
+    known = constant_scalar(node.input(3)) if node.has(3) else 0.0
+    if known is None:
+        return None
+    return max(float(np.nextafter(np.float32(known), np.float32(2))), float(np.finfo(np.float32).tiny))
+
+
+@lowering("openvino", "NonMaxSuppression")
+def suppress_above(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """OpenVINO, too, drops boxes whose overlap equals the threshold."""
+    tiny = b.const(np.finfo(np.float32).tiny, DataType.FLOAT)
+    known = _next_known(node)
+    if known is not None:
+        overlap = b.const([known], DataType.FLOAT)
+    else:
+        given = b.reshape(node.input(3), [1])
+        step = b.op("Add", given, b.op("Mul", given, b.const(_NEXT, DataType.FLOAT)))
+        overlap = b.op("Max", step, tiny)
+    operands = [*node.inputs, None, None, None, None][:5]
+    operands[3] = overlap
+    return b.op(
+        "NonMaxSuppression",
+        *operands[: 5 if operands[4] else 4],
+        center_point_box=node.attr("center_point_box"),
+    )

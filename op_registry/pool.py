@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrewrite.ir import DataType, Value, dims, refine
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, merge, remove_axis, reshape_to, strided_slice
-from .window import Axis, frame, lowest, pad_front, window_axes
+from .window import Axis, frame, lowest, pad_front, resolve, spatial_attributes, window_axes
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
@@ -35,6 +35,34 @@ def max_pool(node: OpNode, t: TFLite) -> list[Value | None]:
     else:
         y = _over_taps(t, "MAXIMUM", pad_front(t, x, axes, fill), axes)
     return [t.to_first(t.cast(y, dtype)), *[None] * (len(node.outputs) - 1)]
+
+
+@lowering("openvino", "MaxPool")
+def max_pool_of_whole_windows(node: OpNode, b: Onnx) -> Sequence[Value | None]:
+    """Sizes rounded up as padding behind: ONNX leaves out a last window that starts there, OpenVINO keeps it."""
+    if not node.attr("ceil_mode") or node.attr("auto_pad") != "NOTSET":
+        return node.outputs
+    kernel = node.attr("kernel_shape")
+    count = len(kernel)
+    strides, dilations, pads = spatial_attributes(node, count)
+    for i in range(count):
+        size, extent = node.dims()[i + 2], (kernel[i] - 1) * dilations[i] + 1
+        if isinstance(size, int):
+            axis = resolve(
+                size, kernel[i], strides[i], dilations[i], pads[i], pads[i + count], "NOTSET", True
+            )
+            assert axis.out is not None
+            pads[i + count] = max(pads[i + count], (axis.out - 1) * strides[i] + extent - size - pads[i])
+        elif strides[i] + pads[i + count] > extent:
+            node.not_implemented(
+                "ceil_mode where the last window may start in the padding", "fix the size with --shape"
+            )
+        else:
+            return node.outputs
+    attributes = {
+        name: item for name, item in node.node.attributes.items() if name not in ("ceil_mode", "pads")
+    }
+    return b.ops("MaxPool", node.input(0), outputs=len(node.outputs), pads=pads, **attributes)
 
 
 def _computed(node: OpNode, t: TFLite) -> tuple[DataType, Value]:

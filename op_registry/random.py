@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import Attr, AttributeType, DataType, Node, TensorType, Value, constant_scalar
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.ir import Attr, AttributeType, DataType, Node, Tensor, TensorType, Value, constant_scalar
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
@@ -78,3 +79,15 @@ def dropout(node: OpNode, t: TFLite) -> list[Value | None]:
     dropped = t.op("SELECT_V2", kept, t.op("SELECT_V2", switch, scaled, wide), t.like(0, wide))
     outputs: list[Value | None] = [t.cast(dropped, node.dtype()), kept]
     return outputs[: len(node.outputs)]
+
+
+@lowering("openvino", "Dropout", note="training only at ratio 0")
+def dropout_of_nothing(node: OpNode, b: Onnx) -> Sequence[Value | None]:
+    """OpenVINO has no training mode; at a ratio of 0 that changes nothing."""
+    training = node.const(2) if node.has(2) else np.asarray(False)
+    if training is None or not training.any() or not node.has(1) or constant_scalar(node.optional(1)) != 0.0:
+        return node.outputs
+    x = node.input(0)
+    true = Tensor(np.asarray([True]))
+    mask = b.op("ConstantOfShape", b.op("Shape", x), value=true) if node.wants(1) else None
+    return [b.op("Identity", x), mask][: len(node.outputs)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphrewrite.ir import DataType, Dim, Value, constant_array, constant_ints
-from graphrewrite.registry import Onnx, OpNode, expansion
+from graphrewrite.registry import Onnx, OpNode, expansion, lowering
 
 from .recurrent_activations import Activation, activations_of
 from .recurrent_layer import Layer, Looped, Step, Unrolled
@@ -241,3 +241,19 @@ def _peephole_step(layer: Layer, coupled: bool, peepholes: Value) -> Step:
         return [b.op("Mul", gate(o, p_o, c), h_act(c)), c]
 
     return step
+
+
+_CELLS = frozenset({"Sigmoid", "Tanh", "Relu"})
+"""Activations that OpenVINO's cells compute."""
+
+
+@lowering("openvino", "LSTM", "GRU", "RNN")
+def recurrent(node: OpNode, b: Onnx) -> Sequence[Value]:
+    """OpenVINO's own, but for what its front end passes over silently, and what its cells lack: refused, it is expanded."""
+    if node.op_type == "LSTM" and (node.has(7) or node.attr("input_forget")):
+        node.not_implemented("peepholes or coupled gates")
+    if node.attr("layout"):
+        node.not_implemented("the batch as first dimension")
+    if set(node.attr("activations") or ()) - _CELLS:
+        node.not_implemented("other activations than Sigmoid, Tanh and Relu")
+    return node.outputs

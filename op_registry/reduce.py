@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Dims, Value, dims
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.ir import DataType, Dims, Value, constant_array, dims
+from graphrewrite.registry import Onnx, OpNode, lowering
 
+from .computed_axes import without
 from .division import mil_truncated_quotient
 from .precision import FLOATS
 
@@ -238,3 +239,51 @@ def _mil_reduce(node: OpNode, m: MIL, kernel: str, x: Value, keep: bool | None =
         neutral = _neutral(kernel.upper().replace("REDUCE_SUM", "SUM").replace("REDUCE_MEAN", "MEAN"), x)
         return m.like(np.full(_kept(list(sizes), axes, keep), neutral), x)
     return m.op(kernel, x, axes=axes, keep_dims=keep)
+
+
+# -- for a target that reads ONNX ------------------------------------------------------------------------------------------
+
+_NAMES = (*_KERNELS, "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+
+
+@lowering("openvino", *_NAMES)
+def reduce_as_asked(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """OpenVINO's own reduction but for three things.
+
+    Run-time axes without keepdims leave its rank unknown, the maximum of nothing is 0 there, and the maximum of -inf alone is
+    the lowest number, which matters where somebody asks whether it is -inf (fully masked rows in attention).
+    """
+    x, dtype, given = node.input(0), node.dtype(), node.ints(1)
+    extreme = {"ReduceMax": -math.inf, "ReduceMin": math.inf}.get(node.op_type)
+    run_time = node.has(1) and given is None and node.dims(1) != (0,)
+    if run_time and not node.attr("keepdims") and not node.attr("noop_with_empty_axes"):
+        return without(node, b, b.op(node.op_type, x, node.input(1), keepdims=1))
+    attributes = dict(node.node.attributes.items())
+    operands = node.inputs
+    if extreme is not None and 0 in node.dims():
+        shape = b.op("Shape", b.op(node.op_type, *operands, **attributes))
+        return b.op("Expand", b.like(_neutral(_KERNELS[node.op_type], x), x), shape)
+    if extreme is None or not dtype.is_floating_point() or not _is_asked_for_infinity(node.outputs[0]):
+        return node.outputs
+    finite = b.op("Cast", b.op("Not", b.op("Equal", x, b.like(extreme, x))), to=int(dtype))
+    some = b.op("ReduceMax", finite, *operands[1:], **attributes)
+    whole = b.op(node.op_type, *operands, **attributes)
+    return b.op("Where", b.op("Cast", some, to=int(DataType.BOOL)), whole, b.like(extreme, x))
+
+
+def _is_asked_for_infinity(y: Value) -> bool:
+    """True where a reader compares it with an infinity."""
+    for user, _ in y.uses():
+        others = [value for value in user.inputs if value is not y]
+        if user.op_type == "IsInf" or (user.op_type == "Equal" and any(map(_is_infinite, others))):
+            return True
+    return False
+
+
+def _is_infinite(value: Value | None) -> bool:
+    """True for a constant that holds an infinity, in whatever type."""
+    producer = value.producer() if value is not None else None
+    if producer is not None and producer.op_type in ("Cast", "CastLike"):
+        value = producer.inputs[0]
+    content = constant_array(value)
+    return content is not None and bool(np.isinf(content).any())

@@ -7,7 +7,7 @@ gathered and weighted, or multiplied by the matrix of weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -255,16 +255,23 @@ def _along(node: OpNode, t: TFLite, x: Value, axis: int, item: ResizeAxis) -> Va
     return weighted_gathers(t, x, axis, pairs)
 
 
+def keep_inside(node: OpNode, changed: Mapping[int, ResizeAxis]) -> Array:
+    """False at the elements of the result whose coordinate lies outside; it broadcasts to the result.
+
+    Only tf_crop_and_resize has a value of its own for them.
+    """
+    keep: Array = np.ones([1] * node.rank(), bool)
+    if node.attr("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        for axis, item in changed.items():
+            line = [1] * node.rank()
+            line[axis] = -1
+            keep = keep & ~item.outside.reshape(line)
+    return keep
+
+
 def _extrapolate(node: OpNode, t: TFLite, y: Value, changed: dict[int, ResizeAxis]) -> Value:
     """tf_crop_and_resize: elements whose coordinate lies outside get extrapolation_value."""
-    if node.attr("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
-        return y
-    rank = node.rank()
-    keep = np.ones([1] * rank, bool)
-    for axis, item in changed.items():
-        line = [1] * rank
-        line[axis] = -1
-        keep = keep & ~item.outside.reshape(line)
+    keep = keep_inside(node, changed)
     if keep.all():
         return y
     value = t.like(node.attr("extrapolation_value", 0.0), y)

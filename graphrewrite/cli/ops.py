@@ -15,6 +15,7 @@ DESCRIPTION = """\
 Show how each ONNX operator reaches each target, and which forms of it are refused.
 
   lowered     written directly in the target's operators
+  read        by the target, which reads ONNX itself; where it refuses a form, as below
   expanded    through simpler ONNX operators
   function    through the body that the ONNX specification gives
   refused     the target has no exact form; the reason follows
@@ -34,16 +35,17 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the table or the operator."""
     from graphrewrite.errors import UsageError
     from graphrewrite.registry.rows import rows
-    from graphrewrite.targets.base import BUNDLED
+    from graphrewrite.targets.base import BUNDLED, target
 
     known = rows()
     targets = sorted({*BUNDLED, *(name for row in known.values() for name in row.lowerings)})
+    readers = {name for name in BUNDLED if target(name).reads_onnx}
     names = _names(known)
     if arguments.name is not None:
         if arguments.name not in names:
             raise UsageError(f"ONNX has no operator '{arguments.name}'{_suggest(arguments.name, names)}")
         names = [arguments.name]
-    facts = [_facts(name, known.get(name), targets) for name in names]
+    facts = [_facts(name, known.get(name), targets, readers) for name in names]
     if arguments.json:
         print(json.dumps({"schema": 1, "targets": targets, "ops": facts}, indent=2))
     elif arguments.name is not None:
@@ -68,16 +70,16 @@ def _suggest(name: str, names: list[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else "; `graphrewrite ops` lists them"
 
 
-def _facts(name: str, row: OpRow | None, targets: list[str]) -> dict[str, Any]:
+def _facts(name: str, row: OpRow | None, targets: list[str], readers: set[str]) -> dict[str, Any]:
     return {
         "op": name,
-        "targets": {target: _way(name, row, target) for target in targets},
+        "targets": {target: _way(name, row, target, reads=target in readers) for target in targets},
         "expansion": _documentation(row.expansion) if row is not None and row.expansion else None,
         "older_spellings": [before for before, _ in row.upgrades] if row is not None else [],
     }
 
 
-def _way(name: str, row: OpRow | None, target: str) -> dict[str, Any]:
+def _way(name: str, row: OpRow | None, target: str, *, reads: bool) -> dict[str, Any]:
     """How `name` reaches `target`, in the order in which lowering tries the ways."""
     from graphrewrite.ir import schema
 
@@ -86,6 +88,8 @@ def _way(name: str, row: OpRow | None, target: str) -> dict[str, Any]:
     way = "-"
     if row is not None and target in row.lowerings:
         way = "lowered"
+    elif reads and refused is None and definition is not None:
+        way = "read"
     elif row is not None and row.expansion is not None:
         way = "expanded"
     elif definition is not None and (definition.has_function or definition.has_context_dependent_function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphrewrite.registry.builder import Onnx
+from graphrewrite.registry.legalize import legalize
 from graphrewrite.registry.lower import lower
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import OpRow, expansion, lowering, refusal, rows, upgrade
@@ -13,6 +14,7 @@ __all__ = [
     "OpRow",
     "Refusal",
     "expansion",
+    "legalize",
     "lower",
     "lowering",
     "refusal",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import onnx_ir
 import onnx_ir.passes.common
 
@@ -25,7 +23,7 @@ from graphrewrite.ir.infer import bind_subgraph_inputs
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import Rewrite, rows
-from graphrewrite.rewrite import BaseListener, Rewriter
+from graphrewrite.rewrite import AddedNodes, Rewriter
 
 OLDEST = 6
 
@@ -90,14 +88,6 @@ def _name_dimensions(graph: Graph) -> None:
         value.shape = Shape(named)
 
 
-@dataclasses.dataclass
-class _Added(BaseListener):
-    nodes: list[Node]
-
-    def node_added(self, node: Node) -> None:
-        self.nodes.append(node)
-
-
 class _Walk:
     """One topological walk: constants lifted, nodes upgraded, outputs inferred."""
 
@@ -105,7 +95,7 @@ class _Walk:
         self.model = model
         self.rewriter = rewriter
         self.version = version
-        self.added = _Added([])
+        self.added = AddedNodes([])
 
     def graph(self, graph: Graph) -> None:
         self._hoist_initializers(graph)

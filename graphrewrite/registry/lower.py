@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -24,18 +23,10 @@ from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.functions import function_body, inline
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import OpRow, Rewrite, rows
-from graphrewrite.rewrite import BaseListener, Rewriter, all_nodes
+from graphrewrite.rewrite import AddedNodes, Rewriter, all_nodes
 
-_MAX_DEPTH = 40
+MAX_DEPTH = 40
 """Expansions nest (Attention -> Softmax -> ...); deeper than this they go in circles."""
-
-
-@dataclasses.dataclass
-class _Added(BaseListener):
-    nodes: list[Node]
-
-    def node_added(self, node: Node) -> None:
-        self.nodes.append(node)
 
 
 def lower(
@@ -56,7 +47,7 @@ def lower(
     domain = dialect or target
     rewriter.collect_garbage()
     blockers: dict[str, Blocker] = {}
-    added = _Added([])
+    added = AddedNodes([])
     rewriter.listeners.append(added)
     stack = [(node, 0, False) for node in reversed(list(model.graph))]
     make = builder(rewriter)
@@ -65,7 +56,7 @@ def lower(
             node, depth, entered = stack.pop()
             if node.domain != "" or node.graph is None or not _needed(node):
                 if node.domain not in ("", domain) and node.graph is not None:
-                    blocker = _unknown(node)
+                    blocker = custom_domain(node)
                     blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
                 continue
             added.nodes = []
@@ -106,14 +97,15 @@ def _unroll(node: Node, rewriter: Rewriter) -> bool:
     row = rows().get(node.op_type)
     if row is None or row.expansion is None:
         return False
-    return _try(node, rewriter, row.expansion, OpNode(node), Onnx(rewriter)) is None
+    return try_row(node, rewriter, row.expansion, Onnx(rewriter)) is None
 
 
 def _needed(node: Node) -> bool:
     return any(is_used(value) for value in node.outputs)
 
 
-def _unknown(node: Node) -> Blocker:
+def custom_domain(node: Node) -> Blocker:
+    """Why an op of a domain that is no target's stays."""
     return Blocker(
         Code.NOT_EXPRESSIBLE,
         f"{node.domain}.{node.op_type}",
@@ -124,30 +116,42 @@ def _unknown(node: Node) -> Blocker:
 
 
 def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: int) -> None:
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise InternalError(
             f"expanding {node.op_type} '{source_name(node)}' goes in circles: {node_line(node)}"
         )
     if node.op_type != "Identity" and _fold(node, rewriter):
         return
     row = rows().get(node.op_type) or OpRow(node.op_type)
-    view = OpNode(node)
     refused: Refusal | None = None
     if target in row.lowerings:
-        refused = _try(node, rewriter, row.lowerings[target], view, make)
+        refused = try_row(node, rewriter, row.lowerings[target], make)
         if refused is None:
             return
+    refused = expand(node, row, target, rewriter, refused, _no_row(node))
+    if refused is not None:
+        raise refused
+
+
+def expand(
+    node: Node, row: OpRow, target: str, rewriter: Rewriter, refused: Refusal | None, otherwise: Refusal
+) -> Refusal | None:
+    """Express `node` in simpler ops: by its row, else by the body that the specification gives.
+
+    Returns the reason where neither does: `refused` (by the target's own lowering) before the expansion's before the one that
+    is registered, and `otherwise` where there is none.
+    """
     if row.expansion is not None:
-        second = _try(node, rewriter, row.expansion, view, Onnx(rewriter))
+        second = try_row(node, rewriter, row.expansion, Onnx(rewriter))
         if second is None:
-            return
+            return None
         refused = refused or second
     if refused is None and target in row.refusals:
         reason, hint = row.refusals[target]
         refused = Refusal(Code.NOT_EXPRESSIBLE, reason, hint)
     if row.expansion is None and _inline_function(node, rewriter):
-        return
-    raise refused or _no_row(node)
+        return None
+    return refused or otherwise
 
 
 def _fold(node: Node, rewriter: Rewriter) -> bool:
@@ -162,20 +166,18 @@ def _fold(node: Node, rewriter: Rewriter) -> bool:
     return True
 
 
-def _try(node: Node, rewriter: Rewriter, rewrite: Rewrite, view: OpNode, make: Any) -> Refusal | None:
+def try_row(node: Node, rewriter: Rewriter, rewrite: Rewrite, make: Any) -> Refusal | None:
+    """Replace `node` by what its row makes with `make`; nothing changes where that is the node's own outputs."""
     with rewriter.rewrite(f"lower-{node.op_type}", node):
         try:
-            values = rewrite(view, make)
+            values = rewrite(OpNode(node), make)
         except Refusal as refusal:
             return refusal
-        _replace(node, rewriter, values)
+        if isinstance(values, Value) or values is None:
+            values = [values]
+        if list(values) != list(node.outputs):
+            rewriter.replace(node, values)
     return None
-
-
-def _replace(node: Node, rewriter: Rewriter, values: Any) -> None:
-    if isinstance(values, Value) or values is None:
-        values = [values]
-    rewriter.replace(node, values)
 
 
 def _inline_function(node: Node, rewriter: Rewriter) -> bool:

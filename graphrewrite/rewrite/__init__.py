@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphrewrite.ir import all_nodes
 from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.driver import Rule, RuleStatistics, apply_rules, operator
-from graphrewrite.rewrite.events import BaseListener, Listener, RewriteRecord
+from graphrewrite.rewrite.events import AddedNodes, BaseListener, Listener, RewriteRecord
 from graphrewrite.rewrite.pattern import (
     Match,
     MatchFailure,
@@ -21,6 +21,7 @@ from graphrewrite.rewrite.pattern import (
 from graphrewrite.rewrite.rewriter import LimitReached, Rewriter
 
 __all__ = [
+    "AddedNodes",
     "BaseListener",
     "Census",
     "LimitReached",

@@ -53,3 +53,14 @@ class BaseListener:
     def node_removed(self, node: Node) -> None: ...
 
     def value_replaced(self, old: Value, new: Value, users: Sequence[Node]) -> None: ...
+
+
+@dataclasses.dataclass
+class AddedNodes(BaseListener):
+    """Collects the nodes that are added."""
+
+    nodes: list[Node]
+
+    def node_added(self, node: Node) -> None:
+        """Keep it."""
+        self.nodes.append(node)

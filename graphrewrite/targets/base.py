@@ -16,7 +16,7 @@ from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.pipeline.syntax import describe_options, make, option_names, split_items, split_options
 
-BUNDLED = ("tflite", "coreml")
+BUNDLED = ("tflite", "coreml", "openvino")
 
 
 @dataclasses.dataclass
@@ -44,6 +44,8 @@ class Target:
     name: ClassVar[str]
     suffix: ClassVar[str]
     """Of the written file or folder, `.tflite`."""
+    reads_onnx: ClassVar[bool] = False
+    """True where the target reads ONNX itself, so that op rows say only what it lacks or gets wrong."""
 
     @property
     def spec(self) -> str:

@@ -9,6 +9,8 @@ import onnx_ir
 
 from graphrewrite.ir import (
     Array,
+    Attr,
+    AttributeType,
     DataType,
     LazyTensor,
     Model,
@@ -38,7 +40,8 @@ class StoreWeightsInHalf(Pass):
         %a = DEQUANTIZE(%w:float16[32,3,3,16])
         %y = CONV_2D(%x, %a, %b)
 
-    XNNPACK, and LiteRT's own kernel of DEQUANTIZE, widen a constant once, when the file is loaded. A tensor with a value beyond
+    XNNPACK, and LiteRT's own kernel of DEQUANTIZE, widen a constant once, when the file is loaded; OpenVINO does so with the Cast
+    that stands in its place there. A tensor with a value beyond
     float16's range, or whose values are too small for it, stays as it is and is reported.
 
     Approximate: each stored value is within 2^-11 of its size.
@@ -55,19 +58,19 @@ class StoreWeightsInHalf(Pass):
     stage = Stage.STORE
     label = Label.APPROXIMATE
     mandatory = True
-    targets = frozenset({"tflite"})
+    targets = frozenset({"tflite", "openvino"})
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
-        """One walk over the constants; one DEQUANTIZE in each graph that reads one."""
+        """One walk over the constants; one node that widens it in each graph that reads one."""
         if self.precision == "fp32":
             return {}
         readers: dict[Value, list[Node]] = {}
         for node in all_nodes(model.graph):
             # An Identity only gives the constant an output's name, and XNNPACK can't give a widened one as an output.
-            for value in dict.fromkeys(node.inputs if node.domain else ()):
+            for value in dict.fromkeys(() if node.op_type == "Identity" else node.inputs):
                 if value is not None and self._is_large(value):
                     readers.setdefault(value, []).append(node)
         kept: list[str] = []
@@ -96,11 +99,18 @@ class StoreWeightsInHalf(Pass):
         for node in readers:
             with rewriter.rewrite(self.name, node):
                 if id(node.graph) not in wide:
-                    made = Node("tflite", "DEQUANTIZE", [half], num_outputs=1)
+                    made = _widened(half, node.domain)
                     rewriter.insert(made)  # as a node of its own: an operator of constants would be folded
                     wide[id(node.graph)] = made.outputs[0]
                 places = [index for index, item in enumerate(node.inputs) if item is value]
                 rewriter.update(node, dict.fromkeys(places, wide[id(node.graph)]), {})
+
+
+def _widened(half: Value, domain: str) -> Node:
+    """The node that makes float32 of `half` in the dialect `domain`."""
+    if domain:
+        return Node(domain, "DEQUANTIZE", [half], num_outputs=1)
+    return Node(domain, "Cast", [half], [Attr("to", AttributeType.INT, int(DataType.FLOAT))], num_outputs=1)
 
 
 def _rounded(tensor: onnx_ir.TensorProtocol) -> LazyTensor:

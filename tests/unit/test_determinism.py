@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "golden" / "models"
 NAMES = (
@@ -23,20 +25,22 @@ import hashlib, sys
 from pathlib import Path
 import graphrewrite
 from graphrewrite.errors import GraphRewriteError
-for name in sys.argv[2:]:
-    out = Path(sys.argv[1]) / (Path(name).stem + ".tflite")
+from graphrewrite.targets.base import target
+found = target(sys.argv[2])
+for name in sys.argv[3:]:
+    out = Path(sys.argv[1]) / (Path(name).stem + found.suffix)
     try:
-        graphrewrite.run(name, output=out, check=False)
-        print(Path(name).name, hashlib.sha256(out.read_bytes()).hexdigest())
+        graphrewrite.run(name, found, output=out, check=False)
+        print(Path(name).name, hashlib.sha256(b"".join(file.read_bytes() for file in found.files(out))).hexdigest())
     except GraphRewriteError as error:
         print(Path(name).name, "".join(str(error).split(str(out))))
 """
 
 
-def converted(seed: str, folder: Path) -> str:
+def converted(target: str, seed: str, folder: Path) -> str:
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", _CODE, str(folder), *(str(MODELS / f"{name}.onnx") for name in NAMES)],
+        [sys.executable, "-c", _CODE, str(folder), target, *(str(MODELS / f"{name}.onnx") for name in NAMES)],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,
@@ -46,8 +50,9 @@ def converted(seed: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    first, second = (converted(seed, tmp_path / seed) for seed in ("1", "4242"))
+@pytest.mark.parametrize("target", ["tflite", "openvino", "openvino{precision=fp16}"])
+def test_two_processes_write_the_same_bytes(target: str, tmp_path: Path) -> None:
+    first, second = (converted(target, seed, tmp_path / seed) for seed in ("1", "4242"))
     assert first == second
     assert len(first.splitlines()) == len(NAMES)
     assert all(len(line.split()[-1]) == 64 for line in first.splitlines()), first

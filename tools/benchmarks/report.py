@@ -190,8 +190,35 @@ def scale(work: Path) -> list[str]:
     ]
 
 
+def openvino(work: Path) -> list[str]:
+    """One thread: our OpenVINO model, and what OpenVINO's own converter makes of the export."""
+    from tools.benchmarks import models
+    from tools.benchmarks.openvino import measure
+
+    jobs = {"mobilestylegan 1024": models.sample(1024)}
+    for name in ("stylegan2_moved_fused", "stylegan2_kept_fused"):
+        path = models.full_size(name)
+        if path is not None:
+            jobs[f"{name} 256"] = path
+    rows = []
+    for name, path in jobs.items():
+        found = measure(path, work)
+        milliseconds, megabytes = found["milliseconds"], found["megabytes"]
+        cells = [f"{milliseconds[key]:.0f}" for key in ("ours", "raw")]
+        sizes = [f"{megabytes[key]:.1f}" for key in ("ours", "half", "raw")]
+        rows.append([name, *cells, f"{found['ratio']:.2f}", *sizes])
+    header = ["model", "ours ms", "raw ms", "ours/raw", "ours MB", "ours fp16 MB", "raw MB"]
+    return [
+        "Median milliseconds an inference on OpenVINO's CPU plugin in float32, one thread; megabytes of the `.bin`. `raw` is the",
+        "export through OpenVINO's own converter, in float32.",
+        "",
+        *_table(header, rows),
+    ]
+
+
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "latency": latency,
     "conversion": conversion,
     "scale": scale,
+    "openvino": openvino,
 }

@@ -1,0 +1,68 @@
+"""The OpenVINO target: the rewritten graph through OpenVINO's own ONNX front end, saved, reloaded, run on its CPU plugin."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+from graphrewrite.errors import MissingExtra
+from graphrewrite.ir import Model
+from graphrewrite.numeric.check import Runner
+from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
+from graphrewrite.targets.base import Target, Written, check_precision
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenVINOTarget(Target):
+    """See `graphrewrite.targets.base.Target`.
+
+    Attributes:
+        precision: how large weights are stored, `fp32` or `fp16`; the device chooses what it computes in.
+    """
+
+    name = "openvino"
+    suffix = ".xml"
+    reads_onnx = True
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """float16's where the weights are stored in it."""
+        return FP16 if self.precision == "fp16" else FP32
+
+    def require(self) -> None:
+        """Raise MissingExtra where OpenVINO is not installed."""
+        if importlib.util.find_spec("openvino") is None:
+            raise MissingExtra("openvino", "openvino")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The graph, and the weights beside it."""
+        return path, path.with_suffix(".bin")
+
+    def write(self, model: Model, path: Path) -> Written:
+        """Convert and save."""
+        from graphrewrite.targets.openvino.emit import write
+
+        operators = write(model, path)
+        sizes = [file.stat().st_size for file in self.files(path)]
+        details = {
+            "operators": operators,
+            "operator_count": sum(operators.values()),
+            "weight_bytes": sizes[1],
+            "precision": self.precision,
+        }
+        return Written(path, sum(sizes), details)
+
+    def runners(self, path: Path) -> Mapping[str, Runner]:
+        """The CPU plugin, computing in float32."""
+        from graphrewrite.targets.openvino.runtime import CpuPlugin
+
+        return {"openvino-cpu": CpuPlugin(path)}
+
+
+TARGET = OpenVINOTarget()
