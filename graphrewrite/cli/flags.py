@@ -22,7 +22,8 @@ def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> N
 
     `several` says that the command takes a list of targets.
     """
-    parser.add_argument(
+    group = parser.add_argument_group("the target")
+    group.add_argument(
         "--target",
         default="tflite",
         metavar="NAME,..." if several else "NAME",
@@ -30,17 +31,17 @@ def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> N
         + (", or several in one go: tflite,coreml,openvino" if several else "")
         + "; options in braces, as in coreml{minimum_deployment_target=iOS16}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--precision",
         choices=("fp32", "fp16"),
         help="of the target's numbers (default: the target's own); short for NAME{precision=...}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--minimum-deployment-target",
         metavar="OS",
         help="the oldest system that must run the model, such as iOS16; short for coreml{minimum_deployment_target=...}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--passes",
         action="append",
         metavar="SPEC",
@@ -52,22 +53,23 @@ def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> N
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """What is taken of the source, in which sizes and with which ends; `opening_of` reads it."""
-    add_shape(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("the source")
+    add_shape(group)
+    group.add_argument(
         "--inputs",
         action="append",
         default=[],
         metavar="VALUE,...",
         help="cut the model: these values become its inputs",
     )
-    parser.add_argument(
+    group.add_argument(
         "--outputs",
         action="append",
         default=[],
         metavar="VALUE,...",
         help="cut the model: these values become its outputs, and what they do not need goes",
     )
-    parser.add_argument(
+    group.add_argument(
         "--normalize",
         action="append",
         default=[],
@@ -75,7 +77,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="take raw images: (x - mean) / std becomes part of the model; one number each, or one a channel, as in "
         "image=123.7,116.3,103.5:58.4,57.1,57.4",
     )
-    parser.add_argument(
+    group.add_argument(
         "--io-layout",
         action="append",
         default=[],
@@ -93,7 +95,7 @@ def opening_of(arguments: argparse.Namespace) -> Opening:
     )
 
 
-def add_shape(parser: argparse.ArgumentParser) -> None:
+def add_shape(parser: argparse._ActionsContainer) -> None:
     """`--shape`."""
     parser.add_argument(
         "--shape",

@@ -38,6 +38,10 @@ inputs, and put the file under its final name only where every output agrees.
   graphrewrite run model.onnx --numeric-each            which pass changes the outputs?
   graphrewrite run model.onnx --target tflite,coreml,openvino -o build/
                                                         all three, and one table of what became of them
+  graphrewrite run model.onnx --precision fp16          half the size; what float16 can't hold is listed
+  graphrewrite run model.onnx --shape 'batch=1..8'      keeps a dimension dynamic, checked at 1, 4 and 8
+  graphrewrite run model.onnx --normalize image=127.5:127.5 --io-layout nhwc
+                                                        takes images as a camera gives them
 
 The source is loaded, run and rewritten as far as the targets agree once; a target that fails does not stop the
 others.
