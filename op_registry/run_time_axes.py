@@ -1,4 +1,4 @@
-"""Squeeze and Unsqueeze whose axes are computed at run time, as a Reshape: how many axes there are is known."""
+"""Squeeze, Unsqueeze and reductions whose axes are computed at run time: how many axes there are is known."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def unsqueeze(node: OpNode, b: Onnx) -> Value:
     place = b.op("Max", b.op("Sub", before, b.i64(1)), b.i64(0))
     old = b.op("Gather", b.op("Shape", node.input(0)), place)
     return b.reshape(node.input(0), b.op("Where", new, b.i64([1] * rank), old))
+
+
+@expansion("ReduceSum", "ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin")
+def reduction(node: OpNode, b: Onnx) -> Value:
+    """Axis by axis: reduced and spread again, or left as it is; of the axes that are named, one element is kept at the end."""
+    if not node.has(1) or node.ints(1) is not None:
+        node.refuse("its axes are known")
+    if node.static(1) == (0,) or 0 in node.dims():
+        node.refuse("it reduces over no axes, or over an empty one")
+    x, rank = node.input(0), node.rank()
+    named = _named(node, b, rank)
+    for axis in range(rank):
+        reduced = b.op(node.op_type, x, b.i64([axis]), keepdims=1)
+        x = b.op("Where", b.op("Gather", named, b.i64(axis)), reduced, x)
+    sizes = b.op("Where", named, b.i64([1] * rank), b.op("Shape", x))
+    kept = b.op("Slice", x, b.i64([0] * rank), sizes, b.i64(list(range(rank))))
+    return kept if node.attr("keepdims") else b.op("Squeeze", kept, node.input(1))
 
 
 def _named(node: OpNode, b: Onnx, rank: int) -> Value:

@@ -144,6 +144,11 @@ CASES: Mapping[str, tuple[str, str, Mapping[str, Array]]] = {
         "y = Squeeze(x, a) w = Squeeze(x, b) z = Unsqueeze(w, b)",
         {"x": _f(1, 2, 1, 3), "a": _i([-2]), "b": _i([2, -4])},
     ),
+    "Reductions, axes known at run time only": (
+        "(float[2,3,4] x, int64[2] a) => (float[A,B,C] y, float[D] z, float[E,F,G] w)",
+        "y = ReduceMax(x, a) z = ReduceSum<keepdims=0>(x, a) w = ReduceL2(x, a)",
+        {"x": _f(2, 3, 4), "a": _i([-1, 0])},
+    ),
     "Unique elements, in order of appearance": (
         "(int64[2,4] x) => (int64[N] y, int64[N] i, int64[8] j, int64[N] c)",
         "y, i, j, c = Unique<sorted=0>(x)",
