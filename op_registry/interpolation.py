@@ -83,17 +83,19 @@ class MilComputed(Computed):
             item.value if isinstance(item, Computed) else self.t.const(item, DataType.FLOAT)
             for item in operands
         ]
-        return MilComputed(self.t, self._single(self.t.op(_MIL[name], *values)))
+        return MilComputed(self.t, single(self.t.op(_MIL[name], *values)))
 
     def is_positive(self) -> MilComputed:
         above = self.t.op("greater", self.value, self.t.const(0, DataType.FLOAT))
-        return MilComputed(self.t, self._single(self.t.cast(above, DataType.FLOAT)))
+        return MilComputed(self.t, single(self.t.cast(above, DataType.FLOAT)))
 
-    def _single(self, value: Value) -> Value:
-        producer = value.producer()
-        if producer is not None:
-            keep_float(producer)
-        return value
+
+def single(value: Value) -> Value:
+    """`value`, computed in float32 in half precision, too."""
+    producer = value.producer()
+    if producer is not None:
+        keep_float(producer)
+    return value
 
 
 Number = Any

@@ -18,7 +18,7 @@ from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
 from .resize_attributes import ResizeAxis, coordinates, is_given, nearest_index, resized_axes, static_axes
-from .resize_computed import product_along, resize_computed, stays
+from .resize_computed import TFLiteAxisOps, product_along, resize_computed, stays
 from .views import dim_value, insert_axis, merge, remove_axis, reshape_to, weighted_gathers
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def resize(node: OpNode, t: TFLite) -> Value:
     axes = static_axes(node)
     if axes is None:
         y = _native_of_run_time_size(node, t)
-        return _round_back(node, t, resize_computed(node, t) if y is None else y, node.dtype())
+        return _round_back(node, t, resize_computed(node, TFLiteAxisOps(t)) if y is None else y, node.dtype())
     x, dtype = node.input(0), node.dtype()
     mode = node.attr("mode", "nearest")
     changed = {axis: item for axis, item in axes.items() if not is_identity(node, item)}

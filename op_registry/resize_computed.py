@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from graphrewrite.ir import DataType, Value, dims, refine
 from graphrewrite.registry import OpNode
 
 from . import interpolation as formula
+from .interpolation import Computed
 from .resize_attributes import check_region, coordinates, is_given, nearest_index, resized_axes
 from .views import dim_value, weighted_gathers
 
@@ -17,36 +20,120 @@ if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
 
 
-def resize_computed(node: OpNode, t: TFLite) -> Value:
+class AxisOps(abc.ABC):
+    """What a computed Resize builds with on one target. Sizes and elements are vectors of one element."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    @abc.abstractmethod
+    def number(self, value: Value) -> Computed:
+        """An integer or float value as a number to compute with."""
+
+    @abc.abstractmethod
+    def element(self, value: Value, position: int) -> Value:
+        """Element `position` of a vector."""
+
+    @abc.abstractmethod
+    def size(self, x: Value, axis: int) -> Value:
+        """Size of an axis, int32."""
+
+    @abc.abstractmethod
+    def steps(self, first: Value, stop: Value) -> Value:
+        """The int32 vector first, first + 1, ..., stop - 1."""
+
+    @abc.abstractmethod
+    def gather(self, x: Value, index: Value, axis: int) -> Value:
+        """The elements of `x` that `index` picks along `axis`."""
+
+    @abc.abstractmethod
+    def weighted(self, x: Value, axis: int, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        """Sum over (index, weight) of the elements that `index` picks along `axis`, times `weight`."""
+
+    @abc.abstractmethod
+    def product(self, x: Value, axis: int, weights: Value) -> Value:
+        """`x` times the matrix `weights` [out, in] along `axis`."""
+
+    @abc.abstractmethod
+    def row_sums(self, weights: Value) -> Value:
+        """[out, in] -> [out, 1]"""
+
+    @abc.abstractmethod
+    def choose(self, keep: Value, x: Value, other: float) -> Value:
+        """`x` where `keep`, which broadcasts to it, is 1, and `other` where that is 0."""
+
+    def integer(self, number: Computed) -> Value:
+        """A whole number as int32."""
+        found: Value = self.builder.cast(number.value, DataType.INT32)
+        return found
+
+    def shaped(self, number: Computed, shape: Sequence[int]) -> Value:
+        """A number's value reshaped."""
+        found: Value = self.builder.reshape(number.value, list(shape))
+        return found
+
+
+class TFLiteAxisOps(AxisOps):
+    """`AxisOps` of TFLite's operators."""
+
+    builder: TFLite
+
+    def number(self, value: Value) -> Computed:
+        return Computed(self.builder, self.builder.cast(value, DataType.FLOAT))
+
+    def element(self, value: Value, position: int) -> Value:
+        return self.builder.op("SLICE", value, self.builder.i32([position]), self.builder.i32([1]))
+
+    def size(self, x: Value, axis: int) -> Value:
+        return dim_value(self.builder, x, axis)
+
+    def steps(self, first: Value, stop: Value) -> Value:
+        ends = (self.builder.reshape(end, []) for end in (first, stop))
+        return self.builder.op("RANGE", *ends, self.builder.i32(1))
+
+    def gather(self, x: Value, index: Value, axis: int) -> Value:
+        return self.builder.op("GATHER", x, index, axis=axis, batch_dims=0)
+
+    def weighted(self, x: Value, axis: int, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        return weighted_gathers(self.builder, x, axis, pairs)
+
+    def product(self, x: Value, axis: int, weights: Value) -> Value:
+        return product_along(self.builder, x, axis, weights)
+
+    def row_sums(self, weights: Value) -> Value:
+        return self.builder.op("SUM", weights, self.builder.i32([1]), keep_dims=True)
+
+    def choose(self, keep: Value, x: Value, other: float) -> Value:
+        t = self.builder
+        return t.op("SELECT_V2", t.op("GREATER", keep, t.like(0, keep)), x, t.like(other, x))
+
+
+def resize_computed(node: OpNode, ops: AxisOps) -> Value:
     """The same formulas as operators: coordinates, indices and weights are computed, then gathered along each axis."""
     mode, rank, x = node.attr("mode", "nearest"), node.rank(), node.input(0)
     if mode != "nearest":
-        x = t.cast(x, DataType.FLOAT)
+        x = ops.builder.cast(x, DataType.FLOAT)
     crops = node.attr("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
-    keep: Value | None = None
+    keep: Computed | None = None
     for position, axis in enumerate(resized_axes(node)):
         if stays(node, position):
             continue
-        size, out, scale = _run_time_axis(node, t, axis, position)
-        steps = t.op("RANGE", t.i32(0), t.reshape(out, []), t.i32(1))
+        size, out, scale = _run_time_axis(node, ops, axis, position)
         place = coordinates(
             node,
-            _number(t, steps),
+            ops.number(ops.steps(ops.builder.i32([0]), out)),
             scale,
-            _number(t, size),
-            _number(t, out),
-            _region(node, t, position) if crops else (np.float32(0), np.float32(1)),
+            ops.number(size),
+            ops.number(out),
+            _region(node, ops, position) if crops else (np.float32(0), np.float32(1)),
         )
         if crops:
             check_region(node, position)
-            within = formula.inside(place, _number(t, size)).value
-            mask = t.reshape(within, [*[1] * axis, -1, *[1] * (rank - 1 - axis)])
-            keep = mask if keep is None else t.op("MUL", keep, mask, fused_activation_function="NONE")
-        x = _along_computed(node, t, x, axis, place, _number(t, size), scale)
-    if keep is not None:
-        chosen = t.op("GREATER", keep, t.like(0, keep))
-        x = t.op("SELECT_V2", chosen, x, t.like(node.attr("extrapolation_value", 0.0), x))
-    return x
+            within = formula.inside(place, ops.number(size))
+            mask = type(within)(within.t, ops.shaped(within, [*[1] * axis, -1, *[1] * (rank - 1 - axis)]))
+            keep = mask if keep is None else keep * mask
+        x = _along_computed(node, ops, x, axis, place, ops.number(size), scale)
+    return x if keep is None else ops.choose(keep.value, x, float(node.attr("extrapolation_value", 0.0)))
 
 
 def stays(node: OpNode, position: int) -> bool:
@@ -62,61 +149,42 @@ def stays(node: OpNode, position: int) -> bool:
     return exact and node.output_dims() is not None and size is not None and size == out
 
 
-def _number(t: TFLite, value: Value) -> formula.Computed:
-    return formula.Computed(t, t.cast(value, DataType.FLOAT))
-
-
-def _element(t: TFLite, node: OpNode, operand: int, position: int) -> Value:
-    return t.op("SLICE", node.input(operand), t.i32([position]), t.i32([1]))
-
-
-def _region(node: OpNode, t: TFLite, position: int) -> tuple[formula.Computed, formula.Computed]:
+def _region(node: OpNode, ops: AxisOps, position: int) -> tuple[Computed, Computed]:
     count = len(resized_axes(node))
-    start, end = (_element(t, node, 1, position + side * count) for side in (0, 1))
-    return _number(t, start), _number(t, end)
+    start, end = (ops.number(ops.element(node.input(1), position + side * count)) for side in (0, 1))
+    return start, end
 
 
-def _run_time_axis(
-    node: OpNode, t: TFLite, axis: int, position: int
-) -> tuple[Value, Value, formula.Computed]:
+def _run_time_axis(node: OpNode, ops: AxisOps, axis: int, position: int) -> tuple[Value, Value, Computed]:
     """Input size, output size (one-element int32 vectors) and scale."""
-    size = dim_value(t, node.input(0), axis)
+    size = ops.size(node.input(0), axis)
     if not is_given(node, 3):
-        scale = _number(t, _element(t, node, 2, position))
-        out = formula.floor(_number(t, size) * scale)
-        return size, t.cast(out.value, DataType.INT32), scale
-    wanted = _element(t, node, 3, position)
+        scale = ops.number(ops.element(node.input(2), position))
+        return size, ops.integer(formula.floor(ops.number(size) * scale)), scale
+    wanted = ops.element(node.input(3), position)
     policy = node.attr("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
-        return size, t.cast(wanted, DataType.INT32), _number(t, wanted) / _number(t, size)
+        return size, ops.builder.cast(wanted, DataType.INT32), ops.number(wanted) / ops.number(size)
     common: formula.Number = None
     for index, other in enumerate(resized_axes(node)):
-        ratio = _number(t, _element(t, node, 3, index)) / _number(t, dim_value(t, node.input(0), other))
+        ratio = ops.number(ops.element(node.input(3), index)) / ops.number(ops.size(node.input(0), other))
         if common is None:
             common = ratio
         else:
             common = formula.least(common, ratio) if policy == "not_larger" else formula.most(common, ratio)
-    out = formula.floor(_number(t, size) * common + 0.5)
-    return size, t.cast(out.value, DataType.INT32), common
+    return size, ops.integer(formula.floor(ops.number(size) * common + 0.5)), common
 
 
 def _along_computed(
-    node: OpNode,
-    t: TFLite,
-    x: Value,
-    axis: int,
-    place: formula.Computed,
-    size: formula.Computed,
-    scale: formula.Computed,
+    node: OpNode, ops: AxisOps, x: Value, axis: int, place: Computed, size: Computed, scale: Computed
 ) -> Value:
     """`x` interpolated along one axis at the coordinates `place`."""
     mode, rank = node.attr("mode", "nearest"), node.rank()
     exclude, a = bool(node.attr("exclude_outside", 0)), float(node.attr("cubic_coeff_a", -0.75))
     if mode == "nearest":
-        index = nearest_index(node, place, size)
-        found = t.op("GATHER", x, _index(t, index), axis=axis, batch_dims=0)
+        found = ops.gather(x, ops.integer(nearest_index(node, place, size)), axis)
     elif node.attr("antialias", 0):
-        found = _antialiased(t, x, axis, place, size, scale, mode, a, exclude_outside=exclude)
+        found = _antialiased(ops, x, axis, place, size, scale, mode, a, exclude_outside=exclude)
     else:
         linear = mode == "linear"
         taps = (
@@ -124,27 +192,22 @@ def _along_computed(
             if linear
             else formula.cubic_taps(place, size, a, exclude_outside=exclude)
         )
-        pairs = [
-            (_index(t, index), t.reshape(weight.value, [-1, *[1] * (rank - 1 - axis)]))
-            for index, weight in taps
-        ]
-        found = weighted_gathers(t, x, axis, pairs)
+        line = [-1, *[1] * (rank - 1 - axis)]
+        found = ops.weighted(
+            x, axis, [(ops.integer(index), ops.shaped(weight, line)) for index, weight in taps]
+        )
     before = dims(x) or (None,) * rank
     refine(found, None, tuple(None if index == axis else dim for index, dim in enumerate(before)))
     return found
 
 
-def _index(t: TFLite, number: formula.Computed) -> Value:
-    return t.cast(number.value, DataType.INT32)
-
-
 def _antialiased(
-    t: TFLite,
+    ops: AxisOps,
     x: Value,
     axis: int,
-    place: formula.Computed,
-    size: formula.Computed,
-    scale: formula.Computed,
+    place: Computed,
+    size: Computed,
+    scale: Computed,
     mode: str,
     a: float,
     *,
@@ -153,20 +216,15 @@ def _antialiased(
     """The matrix of all weights, over the axis with its border repeated as far as a kernel can reach."""
     shrink = formula.least(scale, np.float32(1))
     reach = formula.ceil(np.float32(1 if mode == "linear" else 2) / shrink)
-    ends = [_index(t, number) for number in (0 - reach, size + reach)]
-    steps = t.op("RANGE", *(t.reshape(end, []) for end in ends), t.i32(1))
-    element = _number(t, steps)
-    rows = formula.Computed(t, t.reshape(place.value, [-1, 1]))
+    element = ops.number(ops.steps(ops.integer(0 - reach), ops.integer(size + reach)))
+    rows = type(place)(place.t, ops.shaped(place, [-1, 1]))
     distance = formula.absolute((element - rows) * shrink)
     weights = formula.linear_kernel(distance) if mode == "linear" else formula.cubic_kernel(distance, a)
     if exclude_outside:
         weights = weights * formula.inside(element, size)
-    total = t.op("SUM", weights.value, t.i32([1]), keep_dims=True)
-    shares = weights / formula.Computed(t, total)
+    total = type(place)(place.t, ops.row_sums(weights.value))
     bordered = formula.clip(element, np.float32(0), size - 1)
-    return product_along(
-        t, t.op("GATHER", x, _index(t, bordered), axis=axis, batch_dims=0), axis, shares.value
-    )
+    return ops.product(ops.gather(x, ops.integer(bordered), axis), axis, (weights / total).value)
 
 
 def product_along(t: TFLite, x: Value, axis: int, weights: Value) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +18,12 @@ from graphrewrite.ir import Array, DataType, Value, dims, refine
 from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
+from .interpolation import MilComputed, single
 from .pad import mil_pad_constant
 from .precision import FLOATS
 from .resize import check_mode, is_identity, resize_taps
 from .resize_attributes import ResizeAxis, coordinates, is_given, resized_axes, static_axes
-from .resize_computed import stays
+from .resize_computed import AxisOps, resize_computed, stays
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -36,16 +37,16 @@ _SAMPLING = ("UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS", "DEFAULT")
 def mil_resize(node: OpNode, m: MIL) -> Value:
     check_mode(node)
     x, dtype, mode = node.input(0), node.dtype(), node.attr("mode", "nearest")
+    if mode != "nearest" and dtype not in FLOATS:
+        node.refuse(
+            f"interpolating {dtype.name.lower()}: ONNX leaves open how the result is rounded",
+            "cast to float32 before and round after the Resize",
+        )
     axes = static_axes(node)
     if axes is None:
         return m.cast(_of_run_time_size(node, m), dtype)
     changed = {axis: item for axis, item in axes.items() if not is_identity(node, item)}
-    if changed and mode != "nearest":
-        if dtype not in FLOATS:
-            node.refuse(
-                f"interpolating {dtype.name.lower()}: ONNX leaves open how the result is rounded",
-                "cast to float32 before and round after the Resize",
-            )
+    if mode != "nearest":
         x = m.cast(x, DataType.FLOAT)
     outside = _outside(node, changed)
     if any(sum(amount) >= changed[axis].out for axis, amount in outside.items()):
@@ -180,34 +181,40 @@ def _along(node: OpNode, m: MIL, x: Value, axis: int, item: ResizeAxis) -> Value
     """`x` interpolated along one axis: a product with the matrix of weights, or a sum of few weighted gathers."""
     taps, rank = resize_taps(node, item), node.rank()
     if item.size <= _DENSE or len(taps) > 4:
-        return mil_product_along(node, m, x, axis, m.const(formula.matrix(taps, item.size), DataType.FLOAT))
+        return _product_along(m, x, axis, m.const(formula.matrix(taps, item.size), DataType.FLOAT))
+    pairs = [
+        (m.i32(index.astype(int).tolist()), m.like(weight.reshape(-1, *[1] * (rank - 1 - axis)), x))
+        for index, weight in taps
+    ]
+    return _weighted_gathers(m, x, axis, pairs)
+
+
+def _weighted_gathers(m: MIL, x: Value, axis: int, pairs: Sequence[tuple[Value, Value]]) -> Value:
     total: Value | None = None
-    for index, weight in taps:
-        piece = m.op("gather", x, m.i32(index.astype(int).tolist()), axis=axis)
-        part = m.op("mul", piece, m.like(weight.reshape(-1, *[1] * (rank - 1 - axis)), x))
+    for index, weight in pairs:
+        part = m.op("mul", m.op("gather", x, index, axis=axis), weight)
         total = part if total is None else m.op("add", total, part)
     assert total is not None
     return total
 
 
-def mil_product_along(node: OpNode, m: MIL, x: Value, axis: int, weights: Value) -> Value:
-    """`x` times the matrix `weights` [out, in] along `axis`; the axes behind it are merged, so that nothing is transposed."""
+def _product_along(m: MIL, x: Value, axis: int, weights: Value) -> Value:
+    """`x` times the matrix `weights` [out, in] along `axis`. Where that is possible, axes are merged rather than transposed."""
     shape = list(dims(x) or ())
     rank = len(shape)
     if axis == rank - 1 and rank > 1:
         return m.op("matmul", x, weights, transpose_y=True)
     if axis == rank - 2:
         return m.op("matmul", weights, x)
-    around = [size for index, size in enumerate(shape) if index != axis]
-    behind = [size for size in shape[axis + 1 :] if isinstance(size, int)]
-    if len(behind) < rank - 1 - axis or sum(not isinstance(size, int) for size in around) > 1:
-        node.refuse(
-            f"axis {axis} beside others whose size is known only at run time", "fix them with --shape"
-        )
     old, new = ((dims(value) or (None,))[place] for value, place in ((x, axis), (weights, 0)))
-    rows = m.reshape(x, [-1, old if isinstance(old, int) else -1, math.prod(behind)])
-    y = m.op("matmul", weights, rows)
     result = [new if index == axis else size for index, size in enumerate(shape)]
+    behind = [size for size in shape[axis + 1 :] if isinstance(size, int)]
+    unknown = sum(not isinstance(size, int) for size in result)
+    if not isinstance(old, int) or len(behind) < rank - 1 - axis or unknown > 1:
+        order = [*(index for index in range(rank) if index != axis), axis]
+        y = m.op("matmul", m.transpose(x, order), weights, transpose_y=True)
+        return m.transpose(y, [order.index(index) for index in range(rank)])
+    y = m.op("matmul", weights, m.reshape(x, [-1, old, math.prod(behind)]))
     return m.reshape(y, [size if isinstance(size, int) else -1 for size in result])
 
 
@@ -215,23 +222,60 @@ def mil_product_along(node: OpNode, m: MIL, x: Value, axis: int, weights: Value)
 
 
 def _of_run_time_size(node: OpNode, m: MIL) -> Value:
-    """Rows and columns by a constant factor, to a constant size, or (from iOS17 on) to a computed one."""
+    """Rows and columns by a constant factor, to a constant size, or (from iOS17 on) to a computed one; else by the formulas."""
     rank = node.rank()
     moving = {axis: place for place, axis in enumerate(resized_axes(node)) if not stays(node, place)}
     stretches = node.attr("keep_aspect_ratio_policy", "stretch") == "stretch" and not node.attr(
         "antialias", 0
     )
     in_plane = rank > 2 and all(axis >= rank - 2 for axis in moving) and node.dtype() in FLOATS
+    crops = node.attr("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
     y = None
-    if stretches and in_plane:
+    if stretches and in_plane and not crops:
         y = _to_size(node, m, moving) if is_given(node, 3) else _by_factors(node, m, moving)
-    if y is None:
-        node.refuse(
-            "its sizes are known only at run time: Core ML then resizes the last two axes of floats, `nearest` by whole "
-            "factors, or linearly",
-            "fix the input shapes with --shape",
+    return resize_computed(node, MilAxisOps(m)) if y is None else y
+
+
+class MilAxisOps(AxisOps):
+    """`AxisOps` of Core ML's ops. Positions stay float32 in half precision."""
+
+    builder: MIL
+
+    def number(self, value: Value) -> MilComputed:
+        return MilComputed(self.builder, single(self.builder.cast(value, DataType.FLOAT)))
+
+    def element(self, value: Value, position: int) -> Value:
+        m = self.builder
+        return m.op("slice_by_size", value, m.i32([position]), m.i32([1]))
+
+    def size(self, x: Value, axis: int) -> Value:
+        return self.builder.dim(x, axis)
+
+    def steps(self, first: Value, stop: Value) -> Value:
+        start, end = (self.builder.reshape(item, []) for item in (first, stop))
+        return self.builder.op("range_1d", end, start, self.builder.i32(1))
+
+    def gather(self, x: Value, index: Value, axis: int) -> Value:
+        return self.builder.op("gather", x, index, axis=axis)
+
+    def weighted(self, x: Value, axis: int, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        return _weighted_gathers(self.builder, x, axis, pairs)
+
+    def product(self, x: Value, axis: int, weights: Value) -> Value:
+        return _product_along(self.builder, x, axis, weights)
+
+    def row_sums(self, weights: Value) -> Value:
+        return single(self.builder.op("reduce_sum", weights, axes=[1], keep_dims=True))
+
+    def choose(self, keep: Value, x: Value, other: float) -> Value:
+        m = (
+            self.builder
+        )  # `select` with operands that broadcast is wrong on some devices; this 0 is finite for any x
+        zero = m.op("mul", m.cast(m.op("not_equal", x, x), DataType.FLOAT), m.const(0, DataType.FLOAT))
+        kept = m.op("greater", m.op("add", keep, zero), m.like(0, keep))
+        return m.op(
+            "select", kept, x, m.cast(m.op("add", zero, m.like(other, zero)), x.dtype or DataType.FLOAT)
         )
-    return y
 
 
 def _by_factors(node: OpNode, m: MIL, moving: Mapping[int, int]) -> Value | None:
@@ -262,6 +306,8 @@ def _to_size(node: OpNode, m: MIL, moving: Mapping[int, int]) -> Value | None:
         return m.op(
             "resize_bilinear", x, target_size_height=height, target_size_width=width, sampling_mode=same
         )
+    if not m.has("resize"):
+        return None
     given = m.cast(node.input(3), DataType.INT32)
     parts = [
         m.op("slice_by_size", given, m.i32([moving[axis]]), m.i32([1])) if axis in moving else m.dim(x, axis)

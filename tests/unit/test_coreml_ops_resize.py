@@ -143,13 +143,49 @@ def test_constant_and_computed_sizes_of_run_time_sizes(transform: str) -> None:
     x = _floats(1, 3, 5, 4)
     check_coreml(_model(shape, sizes=[8, 9], axes=[2, 3], **attributes), {"x": x})
     model = _model(shape, sizes=[8], axes=[3], computed=True, **attributes)
-    check_coreml(model, {"x": x, "sizes": np.asarray([8])}, deployment="iOS17")
-    with pytest.raises(NotExpressible, match="iOS17"):
-        check_coreml(model, {"x": x, "sizes": np.asarray([8])})
+    for deployment in ("iOS15", "iOS17"):
+        graph = check_coreml(model, {"x": x, "sizes": np.asarray([8])}, deployment=deployment)
+        assert ("resize" in _ops(graph)) == (deployment == "iOS17")
 
 
-def test_other_run_time_sizes_are_refused() -> None:
-    with pytest.raises(NotExpressible, match="--shape"):
-        check_coreml(
-            _model(["N", 3, "H", 4], scales=[1, 1, 1.5, 1], mode="cubic"), {"x": _floats(2, 3, 5, 4)}
-        )
+@pytest.mark.parametrize("deployment", ["iOS15", "iOS18"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"},
+        {"mode": "nearest"},
+        {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+        {"mode": "cubic", "exclude_outside": 1},
+        {"mode": "linear", "antialias": 1},
+    ],
+    ids=str,
+)
+def test_computed_sizes(attributes: dict[str, object], deployment: str) -> None:
+    """A pyramid's levels are resized to each other's sizes."""
+    model = _model(["N", 3, "H", "W"], sizes=[7, 5], axes=[2, 3], computed=True, **attributes)
+    feeds = {"x": _floats(2, 3, 5, 8), "sizes": np.asarray([7, 5])}
+    check_coreml(model, feeds, deployment=deployment)
+
+
+@pytest.mark.parametrize("deployment", ["iOS15", "iOS18"])
+def test_crops_of_run_time_sizes(deployment: str) -> None:
+    """The region must not get lost where an op takes computed sizes."""
+    model = _model(
+        [1, 2, 6, 7],
+        sizes=[4, 5],
+        roi=[0.1, 0.2, 0.7, 1.3],
+        axes=[2, 3],
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=2.5,
+    )
+    sizes = model.graph.initializer[1]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(sizes.name, onnx.TensorProto.INT64, [2]))
+    del model.graph.initializer[1]
+    check_coreml(model, {"x": _floats(1, 2, 6, 7), "sizes": np.asarray([4, 5])}, deployment=deployment)
+
+
+def test_integers_are_not_interpolated() -> None:
+    model = _model([1, 2, 6, 7], scales=[1, 1, 2, 2], mode="linear", kind=onnx.TensorProto.INT32)
+    with pytest.raises(NotExpressible, match="rounded"):
+        check_coreml(model, {"x": np.ones((1, 2, 6, 7), np.int32)})
