@@ -30,6 +30,7 @@ from graphrewrite.ir import (
 from graphrewrite.targets.coreml.availability import accepted_types, op_class
 from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, target_op
+from graphrewrite.targets.coreml.flexible import FlexibleShape, flexible_shapes
 from graphrewrite.targets.coreml.options import CoreMLOptions, deployment_target
 from graphrewrite.targets.coreml.package import write_package
 from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
@@ -40,13 +41,15 @@ _SMALLEST = np.finfo(np.float16).smallest_subnormal
 
 @dataclasses.dataclass(frozen=True)
 class WriteReport:
-    """What was written: ops by name, bytes of weights and of all, and the features."""
+    """What was written: ops by name, bytes of weights and of all, the features, and their shapes."""
 
     operators: dict[str, int]
     weight_bytes: int
     size: int
     inputs: list[Port]
     outputs: list[Port]
+    flexible: dict[str, FlexibleShape]
+    """Of those inputs that take several shapes, by source name."""
 
 
 def write(model: Model, path: Path, options: CoreMLOptions) -> WriteReport:
@@ -66,7 +69,8 @@ def write(model: Model, path: Path, options: CoreMLOptions) -> WriteReport:
         return spec
 
     size, weight_bytes = write_package(path, serialise)
-    return WriteReport(dict(emitter.operators), weight_bytes, size, emitter.inputs, emitter.outputs)
+    flexible = {emitter.inputs[index].source: shape for index, shape in emitter.flexible.items()}
+    return WriteReport(dict(emitter.operators), weight_bytes, size, emitter.inputs, emitter.outputs, flexible)
 
 
 def _specification(options: CoreMLOptions) -> int:
@@ -80,15 +84,13 @@ def _describe(spec: Any, options: CoreMLOptions, emitter: _Emitter) -> None:
     metadata.author, metadata.license = options.author, options.license
     metadata.shortDescription, metadata.versionString = options.short_description, options.version
     metadata.userDefined[METADATA] = to_metadata(emitter.inputs, emitter.outputs)
+    for index, shape in emitter.flexible.items():
+        shape.describe(spec.description.input[index].type.multiArrayType)
     for features, ports in (
         (spec.description.input, emitter.inputs),
         (spec.description.output, emitter.outputs),
     ):
         for feature, item in zip(features, ports, strict=True):
-            flexible = emitter.flexible.get(item.name)
-            for size in flexible or ():
-                entry = feature.type.multiArrayType.shapeRange.sizeRanges.add()
-                entry.lowerBound, entry.upperBound = size if isinstance(size, tuple) else (size, size)
             if item.differs:
                 feature.shortDescription = f"'{item.source}' of the source model, {item.differs}"
 
@@ -112,8 +114,8 @@ class _Emitter:
         self.casts: dict[tuple[Any, str], Any] = {}
         self.symbols: dict[str, Any] = {}
         self.given: set[Any] = set()
-        self.flexible: dict[str, list[int | tuple[int, int]]] = {}
-        """Sizes of inputs that have dimensions which are known only at run time, those as (lowest, highest or -1)."""
+        self.flexible: dict[int, FlexibleShape] = {}
+        """Shapes of those inputs that have several, by position."""
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class _Emitter:
         self.outputs = [
             port(value, self.names.unique(value.name or "output"), self.target) for value in graph.outputs
         ]
+        self.flexible = flexible_shapes(graph.inputs, self.target)
         placeholders = {
             item.name: self._placeholder(item, value)
             for item, value in zip(self.inputs, graph.inputs, strict=True)
@@ -151,8 +154,6 @@ class _Emitter:
     def _placeholder(self, item: Port, value: Value) -> Any:
         dims = value.shape.dims if value.shape is not None else ()
         shape = [dim if isinstance(dim, int) else self._symbol(str(dim.value)) for dim in dims]
-        if any(not isinstance(dim, int) for dim in dims):
-            self.flexible[item.name] = [dim if isinstance(dim, int) else (1, -1) for dim in dims]
         return self.builder.placeholder(
             shape=[1] if item.scalar else shape, dtype=_builtin(MIL_NAMES[item.stored])
         )

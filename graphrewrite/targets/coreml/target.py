@@ -46,6 +46,8 @@ class CoreMLTarget(CoreMLOptions, Target):
         changed = {item.source: item.differs for item in [*report.inputs, *report.outputs] if item.differs}
         if changed:
             details["features"] = changed
+        if report.flexible:
+            details["flexible_shapes"] = {name: shape.to_json() for name, shape in report.flexible.items()}
         return Written(path, report.size, details)
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
