@@ -30,6 +30,7 @@ from graphrewrite.ir.facets import (
     quant,
     set_layout,
     set_origin,
+    set_quant,
     source_name,
 )
 from graphrewrite.ir.infer import ShapeConflict, infer_graph, infer_node, refine, schema
@@ -123,6 +124,7 @@ __all__ = [
     "set_dimension_ranges",
     "set_layout",
     "set_origin",
+    "set_quant",
     "shape_data",
     "sole_reader",
     "source_name",

@@ -25,7 +25,10 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Quant:
-    """Affine quantisation of a value: real = scale * (stored - zero_point), along `axis` where per-axis."""
+    """Affine quantisation of a value: real = scale * (stored - zero_point), along `axis` where per-axis.
+
+    An integer value holds what is stored; a float value holds what is real, and may be stored so without loss.
+    """
 
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int64]
@@ -76,6 +79,11 @@ def quant(value: onnx_ir.Value) -> Quant | None:
     """The quantisation facet of a value."""
     found: Quant | None = recorded(value, QUANT)
     return found
+
+
+def set_quant(value: onnx_ir.Value, facet: Quant) -> None:
+    """Record how `value` is quantised."""
+    value.meta[QUANT] = facet
 
 
 def keeps_float(node: onnx_ir.Node) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 
 pytest.importorskip("coremltools")
 
 from coreml_check import check_coreml
+
+import graphrewrite
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -50,3 +56,52 @@ def test_quantised_products(precision: str) -> None:
     }
     half = precision == "fp16"
     check_coreml(model, feeds, precision=precision, rtol=1e-3 if half else 0, atol=1 if half else 0)
+
+
+def _weights(product: str, axis: int, dtype: type, scale: float) -> onnx.ModelProto:
+    """A product with dequantised weights: Conv [32, 16, 3, 3], or MatMul [64, 80]."""
+    rng = np.random.default_rng(0)
+    shape, data = ((32, 16, 3, 3), [1, 16, 8, 8]) if product == "Conv" else ((64, 80), [3, 64])
+    limits = np.iinfo(dtype)
+    count = shape[axis]
+    constants = {
+        "q": rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype),
+        "s": np.asarray(rng.uniform(0.5, 1, count) * scale, np.float32),
+        "z": rng.integers(max(limits.min, -3), 4, count).astype(dtype),
+    }
+    make = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [make("DequantizeLinear", ["q", "s", "z"], ["w"], axis=axis), make(product, ["x", "w"], ["y"])],
+        "quantised",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, data)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
+
+
+def _bytes(path: Path) -> int:
+    return sum(item.stat().st_size for item in path.rglob("*.bin"))
+
+
+@PRECISIONS
+@pytest.mark.parametrize(
+    ("product", "axis", "dtype"),
+    [("Conv", 0, np.int8), ("Conv", 0, np.uint8), ("MatMul", 1, np.int8), ("MatMul", 0, np.int8)],
+)
+def test_weights_stay_in_8_bits(product: str, axis: int, dtype: type, precision: str, tmp_path: Path) -> None:
+    """The file holds them as the source does, from iOS16 on; before there is no op that unpacks them."""
+    model, path = _weights(product, axis, dtype, 0.02), tmp_path / "m.mlpackage"
+    elements = 32 * 16 * 9 if product == "Conv" else 64 * 80
+    for deployment, size in (("iOS15", 4 if precision == "fp32" else 2), ("iOS16", 1)):
+        target = f"coreml{{minimum_deployment_target={deployment},precision={precision}}}"
+        graphrewrite.run(model, target=target, output=path)
+        assert size * elements <= _bytes(path) < size * elements + 2000
+
+
+def test_scales_that_float16_can_not_hold(tmp_path: Path) -> None:
+    """Below 6e-5 a float16 has few digits left: such weights are written out."""
+    path = tmp_path / "m.mlpackage"
+    target = "coreml{minimum_deployment_target=iOS16,precision=fp16}"
+    graphrewrite.run(_weights("Conv", 0, np.int8, 1e-5), target=target, output=path)
+    assert _bytes(path) >= 2 * 32 * 16 * 9

@@ -4,6 +4,7 @@ A case is a model in ONNX's textual syntax. Values that are declared in the grap
 node writes, become seeded random initializers. Comment lines at the top may set:
 
     # passes: simplify-reshapes,noise-policy{policy=zero}     instead of the folder's name
+    # target: coreml                                          a pass of that target only
     # equal: no                                               outputs are not compared (random ops)
 
 Operators of the `tflite` dialect are written with their domain: `y = tflite.ADD(a, b)`.
@@ -60,10 +61,10 @@ def parse(text: str) -> onnx.ModelProto:
     return model
 
 
-def run_passes(model: ir.Model, spec: str) -> int:
+def run_passes(model: ir.Model, spec: str, target: str = "tflite") -> int:
     """The number of rewrites that the passes of `spec` make."""
     passes = [
-        item for item in build(f"none,{spec}", "tflite") if item.stage != Stage.IMPORT and not item.mandatory
+        item for item in build(f"none,{spec}", target) if item.stage != Stage.IMPORT and not item.mandatory
     ]
     return sum(record.rewrites for record in run_pipeline(model, passes, debug=True))
 
@@ -88,7 +89,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, ir.Array]) -> list[ir.Array]:
 def test_case(path: Path, bless: bool) -> None:
     text = path.read_text()
     options = settings(text)
-    spec = options.get("passes", path.parent.name)
+    spec, target = options.get("passes", path.parent.name), options.get("target", "tflite")
     source = parse(text)
     graph = load(source)
     if any(node.domain == dialect.DOMAIN for node in source.graph.node):
@@ -96,7 +97,7 @@ def test_case(path: Path, bless: bool) -> None:
     before = lines(graph)
     samples = [{k: np.asarray(v) for k, v in s.items()} for s in make_samples(graph.graph, seed=1)]
 
-    rewrites = run_passes(graph, spec)
+    rewrites = run_passes(graph, spec, target)
     after = lines(graph)
     expected = path.with_suffix(".expected")
     if bless and after != before:
@@ -116,7 +117,7 @@ def test_case(path: Path, bless: bool) -> None:
                 assert found.shape == wanted.shape
                 scale = float(np.abs(wanted).max(initial=1)) if wanted.dtype.kind == "f" else 1
                 np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * scale)
-    assert run_passes(graph, spec) == 0, "a second run must find nothing to do"
+    assert run_passes(graph, spec, target) == 0, "a second run must find nothing to do"
 
 
 def test_every_folder_is_a_pass() -> None:

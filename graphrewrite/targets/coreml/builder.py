@@ -9,13 +9,24 @@ and back. That is one mechanism everywhere, and why no row has to think about ty
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphrewrite.errors import Code
-from graphrewrite.ir import DataType, Value, constant_array, dims, is_constant, rank, static_dims
+from graphrewrite.ir import (
+    DataType,
+    Value,
+    constant_array,
+    dims,
+    is_constant,
+    quant,
+    rank,
+    set_quant,
+    static_dims,
+)
 from graphrewrite.registry import OpNode, Refusal
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.coreml.availability import accepted_types, available_from, is_compile_time, op_class
@@ -163,11 +174,18 @@ class MIL:
     def _fold(
         self, entry: TargetOp, operands: Sequence[Value | None], parameters: dict[str, Any]
     ) -> Value | None:
-        if entry.fold is None or not operands or not all(is_constant(value) for value in operands):
+        if entry.fold is None or not operands or operands[0] is None:
+            return None
+        if not all(is_constant(value) for value in operands):
             return None
         arrays = [array for value in operands if (array := constant_array(value)) is not None]
         result = entry.fold(arrays, parameters)
-        return None if result is None else self.rewriter.constant(result)
+        if result is None:
+            return None
+        made, facet = self.rewriter.constant(result), quant(operands[0])
+        if facet is not None and entry.name == "transpose":
+            set_quant(made, dataclasses.replace(facet, axis=list(parameters["perm"]).index(facet.axis)))
+        return made
 
     # -- types ---------------------------------------------------------------------------------------------------------
 

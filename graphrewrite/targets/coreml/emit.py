@@ -26,6 +26,7 @@ from graphrewrite.ir import (
     constant_array,
     is_constant,
     keeps_float,
+    quant,
 )
 from graphrewrite.targets.coreml.availability import accepted_types, op_class
 from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
@@ -33,6 +34,7 @@ from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, target_op
 from graphrewrite.targets.coreml.flexible import FlexibleShape, flexible_shapes
 from graphrewrite.targets.coreml.options import CoreMLOptions, deployment_target
 from graphrewrite.targets.coreml.package import write_package
+from graphrewrite.targets.coreml.packed import packed_weights
 from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
 
 _FLOATS = (DataType.FLOAT, DataType.FLOAT16)
@@ -310,11 +312,20 @@ class _Emitter:
             array = constant_array(value)
             assert array is not None
             wanted = _NUMPY[dtype]
-            content = array if array.dtype == wanted else _converted(array, wanted)
-            scalar = content[()] if content.ndim == 0 else content
-            known = self.builder.const(val=scalar, name=self.names.unique(value.name or "const"))
+            known = self._quantized(value, array, dtype)
+            if known is None:
+                content = array if array.dtype == wanted else _converted(array, wanted)
+                scalar = content[()] if content.ndim == 0 else content
+                known = self.builder.const(val=scalar, name=self.names.unique(value.name or "const"))
             self.constants[value, dtype] = known
         return known
+
+    def _quantized(self, value: Value, array: Array, dtype: str) -> Any:
+        """Weights that the source stores in 8 bits as an op that unpacks them; None where that would change them."""
+        if quant(value) is None or op_class(_UNPACK, self.target) is None:
+            return None
+        packed = packed_weights(value, array, _NUMPY[dtype])
+        return None if packed is None else self._op(_UNPACK, value.name or "weights", **packed)
 
     def _copied(self, value: Value) -> Any:
         """An int32 constant of its own for one operand."""
@@ -360,6 +371,7 @@ class _Emitter:
         return np.uint32(value) if accepted == {DataType.UINT32} else np.int32(value)
 
 
+_UNPACK = "constexpr_affine_dequantize"
 _WRITTEN_TO = frozenset({("slice_by_index", "begin"), ("slice_by_index", "end")})
 """Operands whose content coremltools changes in place (it counts negative bounds from the front): never a shared constant."""
 _NUMPY = {"bool": np.bool_, "fp16": np.float16, "fp32": np.float32, "int32": np.int32}
