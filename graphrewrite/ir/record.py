@@ -11,6 +11,8 @@ from graphrewrite.ir.constants import constant_array
 from graphrewrite.ir.facets import Layout, layout
 from graphrewrite.ir.shapes import Dims, dims
 
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long, and every node is recorded
+
 SMALL = 8
 """Constants up to this many elements are told by content."""
 
@@ -70,7 +72,7 @@ class NodeRecord(NamedTuple):
 
 def record_value(value: onnx_ir.Value) -> ValueRecord:
     """What `value` is now."""
-    return ValueRecord(value.name or "", value.dtype, dims(value), layout(value))
+    return _new(ValueRecord, (value.name or "", value.dtype, dims(value), layout(value)))
 
 
 def record_operand(value: onnx_ir.Value | None) -> OperandRecord:
@@ -88,12 +90,16 @@ def record_operand(value: onnx_ir.Value | None) -> OperandRecord:
 
 def record_node(node: onnx_ir.Node) -> NodeRecord:
     """What `node` is now."""
-    return NodeRecord(
-        node.domain,
-        node.op_type,
-        tuple([record_operand(value) for value in node.inputs]),
-        tuple([record_value(value) for value in node.outputs]),
-        tuple([_attribute(item) for item in node.attributes.data.values()]) if node.attributes.data else (),
+    attributes = node.attributes.data
+    return _new(
+        NodeRecord,
+        (
+            node.domain,
+            node.op_type,
+            tuple([record_operand(value) for value in node.inputs]),
+            tuple([record_value(value) for value in node.outputs]),
+            tuple([_attribute(item) for item in attributes.values()]) if attributes else (),
+        ),
     )
 
 

@@ -116,8 +116,14 @@ class PageRecorder:
     def _node(self, entry: Entry) -> dict[str, Any]:
         record = entry.record
         if isinstance(record, ValueRecord):
-            side = entry.key.partition(" ")[0]
-            return {"k": entry.key, "o": side, ("r" if side == "input" else "i"): [_side(record, side)]}
+            if entry.key.startswith("input "):
+                return {"k": entry.key, "o": "input", "r": [_result(record)]}
+            return {
+                "k": entry.key,
+                "o": "output",
+                "i": [record.name],
+                "t": type_text(record.dtype, record.dims),
+            }
         shown: dict[str, Any] = {"k": entry.key, "o": record.operator}
         if entry.origin and entry.origin != (entry.key,):
             shown["f"] = list(entry.origin[-8:])
@@ -146,10 +152,6 @@ def page(data: Mapping[str, Any]) -> str:
     for name in _SCRIPTS:
         found = found.replace(f"/*{{{name}}}*/", (folder / name).read_text(encoding="utf-8"))
     return found.replace("{data}", base64.b64encode(packed).decode())
-
-
-def _side(record: ValueRecord, side: str) -> Any:
-    return _result(record) if side == "input" else record.name
 
 
 def _result(record: ValueRecord) -> list[Any]:

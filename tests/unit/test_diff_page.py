@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -214,3 +215,28 @@ def test_two_files_are_one_step(tmp_path: Path, chromium: browser.Tab) -> None:
         "[...document.querySelectorAll('#after .node.new')].map(node => node.dataset.key)"
     ) == ["a"]
     assert chromium.evaluate("document.querySelectorAll('#before .node').length") == 3
+
+
+@pytest.mark.full
+@in_chromium
+def test_full_size_stylegan2_opens_at_once(tmp_path: Path, chromium: browser.Tab) -> None:
+    source = Path(os.environ.get("BENCH_MODELS", "")) / "stylegan2_moved_fused.ts17.onnx"
+    if not source.is_file():
+        pytest.skip("BENCH_MODELS names no folder with the full-size exports that tools/bench makes")
+    path = tmp_path / "stylegan2.html"
+    assert main(["diff", str(source), "--summary", "--html", str(path)]) == 0
+    assert path.stat().st_size < 5_000_000
+    chromium.errors.clear()
+    assert chromium.open(path, ready=READY) < 2
+    chromium.press("ArrowDown")
+    assert _heading(chromium) == "import-model"
+    chromium.press("/")
+    for letter in "to_rgbs.3":
+        chromium.press(letter)
+    chromium.press("Enter")
+    assert "to_rgbs.3" in chromium.evaluate("window.page.key")
+    chromium.evaluate("page.go(page.passes.findIndex(item => item.name === 'fold-weight-demodulation'))")
+    assert chromium.evaluate("page.sites.length") > 5
+    chromium.click("#after .node.new rect")
+    assert "new" in chromium.evaluate("document.querySelector('#details h2').textContent")
+    assert chromium.errors == []

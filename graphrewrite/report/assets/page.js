@@ -188,6 +188,7 @@ class Page {
     ];
     if (node.f) parts.push(h("h3", {}, "From the source's nodes"), ...node.f.map(name => h("div", { className: "key mono" }, name)));
     if (node.r) parts.push(h("h3", {}, "Results"), table(pairs(results(old), results(now))));
+    if (node.t) parts.push(h("h3", {}, "Type"), h("div", { className: "mono" }, ...both(old?.t, now?.t).filter(Boolean)));
     if (node.i) {
       parts.push(h("h3", {}, "Operands"), table(pairs(operands(old), operands(now))));
       const state = now ? this.after : this.before;
@@ -254,6 +255,10 @@ class Page {
     const items = this.places(keys);
     items.sort((a, b) => named(b.key) - named(a.key) || (b.position === this.position) - (a.position === this.position));
     this.found.set(items, items.length ? 0 : -1);
+  }
+  look(text) {
+    $("search").value = text;
+    $("search").focus();
   }
   jump(item) {
     if (!item) return;

@@ -72,7 +72,7 @@ class Rows {
 const operandText = operand => operand === null ? "-" : typeof operand === "string" ? `%${operand}` : "c" in operand ? operand.c : `%${operand.n}:${operand.t}`;
 function nodeLine(node) {
   if (node.o === "input") return `input %${node.r[0][0]}:${node.r[0][1]}`;
-  if (node.o === "output") return `output %${node.i[0]}`;
+  if (node.o === "output") return `output %${node.i[0]}:${node.t}`;
   const attributes = node.a ? ` {${node.a.map(([name, text]) => `${name}=${text}`).join(", ")}}` : "";
   return `${node.r.map(result => `%${result[0]}:${result[1]}`).join(", ")} = ${node.o}(${(node.i || []).map(operandText).join(", ")})${attributes}`;
 }
@@ -92,7 +92,7 @@ function overview(page) {
       last ? card("error in the end", errorText(last), errorText(last)) : null),
   ];
   for (const [code, operator, node, reason, hint] of data.findings)
-    parts.push(h("div", { className: "finding" }, h("b", {}, `${code}: ${operator} `), h("span", { className: "mono" }, node), h("div", {}, reason), hint ? h("small", {}, `try: ${hint}`) : null));
+    parts.push(h("div", { className: "finding" }, h("b", {}, `${code}: ${operator} `), h("a", { className: "mono", onclick: () => page.look(node) }, node), h("div", {}, reason), hint ? h("small", {}, `try: ${hint}`) : null));
   if (errors.length) parts.push(h("h3", {}, "Error along the pipeline"), chart(page), h("p", { className: "hint" }, "Line: largest error of any output against the source, as a share of max(1, its largest value). Bars: what the pass added. Click one to see the pass."));
   const names = [...new Set([...Object.keys(start.operators), ...Object.keys(end.operators)])].sort((a, b) => (end.operators[b] || 0) - (end.operators[a] || 0) || (start.operators[b] || 0) - (start.operators[a] || 0));
   const most = Math.max(1, ...Object.values(start.operators), ...Object.values(end.operators));
@@ -105,7 +105,7 @@ function overview(page) {
   parts.push(h("h3", {}, "Transposes left"));
   if (data.transposes.length) parts.push(h("table", {}, h("tr", {}, ...["at", "moves", "why"].map(text => h("th", {}, text))),
     ...data.transposes.map(([node, size, reason]) => h("tr", {}, h("td", { className: "mono" }, node), h("td", { className: "n" }, bytes(size)), h("td", {}, reason)))));
-  else parts.push(h("p", { className: "hint" }, data.target ? "None." : "Only a pipeline has an end to look at."));
+  else parts.push(h("p", { className: "hint" }, data.findings.length ? "Not known: the target can't hold the model." : data.target ? "None." : "Only a pipeline has an end to look at."));
   const values = Object.entries(data.values).sort((a, b) => relative(b[1]) - relative(a[1]));
   if (values.length) parts.push(h("h3", {}, "Values in between, against those of the same name in the source"),
     h("p", { className: "hint" }, "A factor that a pass moved past a value shows here although the outputs are right: such values have a cosine of 1."),
