@@ -38,10 +38,9 @@ class Weight(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A constant operand of a few elements, or None where they can't be read."""
+    """A constant operand of a few elements, as it is printed."""
 
-    name: str
-    text: str | None
+    text: str
 
 
 class Body(NamedTuple):
@@ -70,6 +69,12 @@ class NodeRecord(NamedTuple):
         return f"{self.domain}.{self.op_type}" if self.domain else self.op_type
 
 
+_literals: weakref.WeakKeyDictionary[
+    onnx_ir.TensorProtocol, Literal | weakref.ref[onnx_ir.TensorProtocol]
+] = weakref.WeakKeyDictionary()
+"""What is known of each constant: to ask for its size, let alone its content, takes longer than all else of a record."""
+
+
 def record_value(value: onnx_ir.Value) -> ValueRecord:
     """What `value` is now."""
     return _new(ValueRecord, (value.name or "", value.dtype, dims(value), layout(value)))
@@ -82,10 +87,20 @@ def record_operand(value: onnx_ir.Value | None) -> OperandRecord:
     tensor = value.const_value
     if tensor is None or value.producer() is not None:
         return value.name or ""
-    if tensor.size <= SMALL:
-        array = constant_array(value)
-        return Literal("", str(array.tolist())) if array is not None else Literal(value.name or "", None)
-    return Weight(value.name or "", value.dtype, dims(value), weakref.ref(tensor))
+    known = _literals.get(tensor)
+    if known is None:
+        known = _literals[tensor] = _literal(value, tensor)
+    if isinstance(known, Literal):
+        return known
+    return _new(Weight, (value.name or "", value.dtype, dims(value), known))
+
+
+def _literal(
+    value: onnx_ir.Value, tensor: onnx_ir.TensorProtocol
+) -> Literal | weakref.ref[onnx_ir.TensorProtocol]:
+    """The content of `tensor` where it is small, else how to remember it."""
+    array = constant_array(value) if tensor.size <= SMALL else None
+    return weakref.ref(tensor) if array is None else Literal(str(array.tolist()))
 
 
 def record_node(node: onnx_ir.Node) -> NodeRecord:
@@ -126,7 +141,7 @@ def operand_text(record: OperandRecord) -> str:
     if isinstance(record, str):
         return f"%{record}"
     if isinstance(record, Literal):
-        return f"%{record.name}" if record.text is None else record.text
+        return record.text
     return f"%{record.name}:{type_text(record.dtype, record.dims)}"
 
 

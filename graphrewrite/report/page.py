@@ -139,7 +139,7 @@ class PageRecorder:
             number = self._weights.number(operand.tensor())
             return {"w": number, "n": operand.name, "t": type_text(operand.dtype, operand.dims)}
         if isinstance(operand, Literal):
-            return {"c": operand.name if operand.text is None else _cut(operand.text)}
+            return {"c": _cut(operand.text)}
         return operand
 
 
