@@ -9,11 +9,9 @@ import numpy as np
 from graphrewrite.ir import Array, DataType, Value, constant_array, dims, refine
 from graphrewrite.registry import OpNode, lowering
 
-from .precision import FLOATS
 from .views import crop, dim_value, merge, reshape_to
 
 if TYPE_CHECKING:
-    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 _PAD_RANK = 5
@@ -26,7 +24,7 @@ def pad(node: OpNode, t: TFLite) -> Value:
     x, rank, mode = node.input(0), node.rank(), node.attr("mode", "constant")
     if rank == 0:
         return x
-    amounts = _known_amounts(node, rank)
+    amounts = known_amounts(node, rank)
     if amounts is None:
         return _run_time(node, t, x, rank, mode)
     x = crop(t, x, {axis: (max(-before, 0), max(-after, 0)) for axis, (before, after) in amounts.items()})
@@ -37,14 +35,14 @@ def pad(node: OpNode, t: TFLite) -> Value:
     for axis, (before, after) in grown.items():
         size = (dims(x) or ())[axis]
         if isinstance(size, int):
-            index = t.rewriter.constant(_positions(node, mode, size, before, after))
+            index = t.rewriter.constant(positions(node, mode, size, before, after))
         else:
             index = _run_time_positions(t, mode, dim_value(t, x, axis), t.i32([before]), t.i32([after]))
         x = t.op("GATHER", x, index, axis=axis, batch_dims=0)
     return x
 
 
-def _known_amounts(node: OpNode, rank: int) -> dict[int, tuple[int, int]] | None:
+def known_amounts(node: OpNode, rank: int) -> dict[int, tuple[int, int]] | None:
     """{axis: (before, after)}, None where pads or axes are known only at run time."""
     pads = node.ints(1)
     axes = node.ints(3) if node.has(3) else list(range(rank))
@@ -95,7 +93,7 @@ def _pad_by(t: TFLite, x: Value, rows: Value, value: Value | None) -> Value:
     return t.op("PADV2", x, rows, t.reshape(value, [1]))
 
 
-def _positions(node: OpNode, mode: str, size: int, before: int, after: int) -> Array:
+def positions(node: OpNode, mode: str, size: int, before: int, after: int) -> Array:
     """Which element stands at each place of the padded axis."""
     place = np.arange(-before, size + after, dtype=np.int64)
     if size == 0:
@@ -169,11 +167,11 @@ def _rows(node: OpNode, t: TFLite, rank: int) -> Value:
 @lowering("tflite", "CenterCropPad", note="the wanted shape must be a constant")
 def center_crop_pad(node: OpNode, t: TFLite) -> Value:
     """Cut or fill with zeros evenly; an odd element is cut in front and filled behind."""
-    cuts, fills = _centred(node)
+    cuts, fills = centred(node)
     return pad_constant(t, crop(t, node.input(0), cuts), fills, None)
 
 
-def _centred(node: OpNode) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
+def centred(node: OpNode) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
     """What CenterCropPad cuts off and adds, {axis: (in front, behind)}."""
     shape, rank = node.ints(1), node.rank()
     if shape is None:
@@ -191,105 +189,3 @@ def _centred(node: OpNode) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[
         elif surplus < 0:
             fills[axis] = (-surplus // 2, -surplus - -surplus // 2)
     return cuts, fills
-
-
-# -- Core ML ---------------------------------------------------------------------------------------------------------------
-
-
-@lowering("coreml", "Pad", note="pads must be constants")
-def mil_pad(node: OpNode, m: MIL) -> Value:
-    """Core ML's pad where it is known to be right; else blocks joined to the axis, or elements gathered along it."""
-    x, rank, mode = node.input(0), node.rank(), node.attr("mode", "constant")
-    if rank == 0:
-        return x
-    amounts = _known_amounts(node, rank)
-    if amounts is None:
-        node.refuse(
-            "its pads are computed at run time, which Core ML's pad fails on for tensors of several dimensions",
-            "make them constants, for example by fixing the input shapes with --shape",
-        )
-    x = m.crop(x, {axis: (max(-before, 0), max(-after, 0)) for axis, (before, after) in amounts.items()})
-    grown = {axis: (max(before, 0), max(after, 0)) for axis, (before, after) in amounts.items()}
-    grown = {axis: amount for axis, amount in sorted(grown.items()) if any(amount)}
-    if not grown:
-        return x
-    if mode == "constant":
-        return mil_pad_constant(m, x, grown, node.optional(2))
-    shape = dims(x) or ()
-    in_plane = node.dtype() in FLOATS and min(grown) >= rank - 2 and mode in ("reflect", "edge")
-    reach = {"reflect": -1, "edge": 0}.get(mode, 0)
-    sizes = [(shape[axis], max(amount)) for axis, amount in grown.items()]
-    if in_plane and all(not isinstance(size, int) or most <= size + reach for size, most in sizes):
-        rows = [amount for axis in range(rank) for amount in grown.get(axis, (0, 0))]
-        return m.op("pad", x, m.i32(rows), mode="reflect" if mode == "reflect" else "replicate")
-    for axis, (before, after) in grown.items():
-        size = shape[axis]
-        if isinstance(size, int):
-            x = m.op("gather", x, m.i32(_positions(node, mode, size, before, after).tolist()), axis=axis)
-        elif mode == "edge":
-            x = _mil_edge(m, x, axis, before, after)
-        else:
-            node.refuse(
-                f"mode '{mode}' along axis {axis}, whose size is known only at run time",
-                "fix it with --shape",
-            )
-    return x
-
-
-def mil_pad_constant(m: MIL, x: Value, amounts: dict[int, tuple[int, int]], value: Value | None) -> Value:
-    """`x` with `value` (zero where None) around it. Core ML's pad is of floats, with a constant."""
-    known = constant_array(value) if value is not None else np.zeros(1)
-    dtype = x.dtype or DataType.FLOAT
-    if dtype in FLOATS and known is not None:
-        return m.pad(x, amounts, float(known.reshape(-1)[0]))
-    for axis, (before, after) in amounts.items():
-        parts = [_block(m, x, axis, before, value, known), x, _block(m, x, axis, after, value, known)]
-        x = m.op("concat", *(part for part in parts if part is not None), axis=axis)
-    return x
-
-
-def _block(m: MIL, x: Value, axis: int, count: int, value: Value | None, known: Array | None) -> Value | None:
-    """`count` slices of `x` along `axis`, filled with `value`; None where there are none."""
-    if not count:
-        return None
-    wanted = [count if index == axis else dim for index, dim in enumerate(dims(x) or ())]
-    known_sizes = [dim for dim in wanted if isinstance(dim, int)]
-    if len(known_sizes) == len(wanted):
-        shape = m.i32(known_sizes)
-    else:
-        sizes = [m.i32([count]) if index == axis else m.dim(x, index) for index in range(len(wanted))]
-        shape = m.op("concat", *sizes, axis=0)
-    added = value if known is None else None
-    content = 0 if known is None else known.reshape(-1)[0]
-    block = m.op("fill", shape, m.like(content, x))
-    refine(block, None, tuple(wanted))
-    if added is None:
-        return block
-    return m.op("logical_or" if x.dtype == DataType.BOOL else "add", block, m.reshape(added, []))
-
-
-def _mil_edge(m: MIL, x: Value, axis: int, before: int, after: int) -> Value:
-    """The first and last element along an axis repeated, whatever its size."""
-    parts, rank = [x], m.rank(x)
-    for count, place in ((before, 0), (after, -1)):
-        if not count:
-            continue
-        begin = [place if index == axis else 0 for index in range(rank)]
-        end = [1 if index == axis and not place else 0 for index in range(rank)]
-        edge = m.op(
-            "slice_by_index",
-            x,
-            m.i32(begin),
-            m.i32(end),
-            begin_mask=[int(item == 0) for item in begin],
-            end_mask=[int(item == 0) for item in end],
-        )
-        many = m.op("tile", edge, m.i32([count if index == axis else 1 for index in range(rank)]))
-        parts = [many, *parts] if not place else [*parts, many]
-    return m.op("concat", *parts, axis=axis)
-
-
-@lowering("coreml", "CenterCropPad", note="the wanted shape must be a constant")
-def mil_center_crop_pad(node: OpNode, m: MIL) -> Value:
-    cuts, fills = _centred(node)
-    return mil_pad_constant(m, m.crop(node.input(0), cuts), fills, None)

@@ -12,7 +12,7 @@ from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode, lowering
 
 from .interpolation import MilComputed
-from .pad import mil_pad_constant
+from .pad_coreml import mil_pad_constant
 from .regions import bins, check_sampling_ratio, unpooled_shape
 from .sampling_coreml import mil_rows
 

@@ -19,7 +19,7 @@ from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
 from .interpolation import MilComputed, single
-from .pad import mil_pad_constant
+from .pad_coreml import mil_pad_constant
 from .precision import FLOATS
 from .resize import check_mode, is_identity, resize_taps
 from .resize_attributes import ResizeAxis, coordinates, is_given, resized_axes, static_axes

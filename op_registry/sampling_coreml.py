@@ -18,7 +18,7 @@ from graphrewrite.ir import DataType, Value
 from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
-from .interpolation import MilComputed
+from .interpolation import MilComputed, single
 from .sampling import axis_taps, check_modes
 from .window import spatial_attributes
 
@@ -115,25 +115,19 @@ def mil_grid_sample(node: OpNode, m: MIL) -> Value:
     return m.cast(m.reshape(y, [shape[0], shape[1], *outs]), node.dtype())
 
 
-@lowering("coreml", "AffineGrid", note="the size must be a constant")
+@lowering("coreml", "AffineGrid")
 def mil_affine_grid(node: OpNode, m: MIL) -> Value:
     """theta [N, k, k + 1] applied to the centres of the elements (or, corners aligned, from end to end) of size [N, C, ...]."""
     count, sizes = node.static(0)[1] if node.rank() == 3 else 0, node.ints(1)
     if count not in (2, 3):
         node.refuse("theta must be [N, 2, 3] or [N, 3, 4]", code=Code.INVALID_MODEL)
-    if sizes is None:
-        node.refuse(
-            "the size of its grid is computed at run time", "make it a constant, or fix shapes with --shape"
-        )
     theta, lines = m.cast(node.input(0), DataType.FLOAT), []
-    for axis, size in enumerate(sizes[2:]):
-        place = np.arange(size, dtype=np.float32)
-        centred = (
-            place * 2 / max(size - 1, 1) - 1 if node.attr("align_corners") else (place * 2 + 1) / size - 1
-        )
-        lines.append(
-            centred.astype(np.float32).reshape([1, *(-1 if index == axis else 1 for index in range(count))])
-        )
+    for axis in range(count):
+        size = None if sizes is None else sizes[axis + 2]
+        centred = _centres(node, m, axis + 2, size, align=bool(node.attr("align_corners")))
+        shape = [1, *(-1 if index == axis else 1 for index in range(count))]
+        known = isinstance(centred, np.ndarray)
+        lines.append(centred.reshape(shape) if known else MilComputed(m, m.reshape(centred.value, shape)))
     coordinates = []
     for row in range(count):
         cells = [MilComputed(m, _cell(m, theta, row, column, count)) for column in range(count + 1)]
@@ -142,6 +136,21 @@ def mil_affine_grid(node: OpNode, m: MIL) -> Value:
             total = total + cells[axis] * line
         coordinates.append(total.value)
     return m.cast(m.op("stack", *coordinates, axis=count + 1), node.dtype())
+
+
+def _centres(node: OpNode, m: MIL, position: int, size: int | None, *, align: bool) -> formula.Number:
+    """Where the elements of an axis lie between -1 and 1; its size is element `position` of the second operand."""
+    place: formula.Number
+    number: formula.Number
+    if size is None:
+        given = m.op("slice_by_size", m.cast(node.input(1), DataType.INT32), m.i32([position]), m.i32([1]))
+        steps = m.op("range_1d", m.reshape(given, []), m.i32(0), m.i32(1))
+        place, number = (MilComputed(m, single(m.cast(value, DataType.FLOAT))) for value in (steps, given))
+    else:
+        place, number = np.arange(size, dtype=np.float32), np.float32(size)
+    if align:
+        return place * 2 / formula.most(number - 1, np.float32(1)) - 1
+    return (place * 2 + 1) / number - 1
 
 
 def _cell(m: MIL, theta: Value, row: int, column: int, count: int) -> Value:

@@ -38,7 +38,7 @@ def test_modes(mode: str, dtype: type, pads: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "free"), [("constant", (0, 1)), ("edge", (0, 1)), ("reflect", (1,)), ("wrap", (0,))]
+    ("mode", "free"), [("constant", (0, 1)), ("edge", (0, 1)), ("reflect", (0, 1)), ("wrap", (0, 1))]
 )
 def test_sizes_known_at_run_time(mode: str, free: tuple[int, ...]) -> None:
     pads = [1, 2, 2, 1] if mode in ("constant", "edge") else [0, 2, 0, 1]
@@ -62,17 +62,40 @@ def test_types_and_value(dtype: type, fixed: bool) -> None:
     )
 
 
-def test_axes() -> None:
+@pytest.mark.parametrize("fixed", [True, False])
+def test_axes(fixed: bool) -> None:
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    constants = {"pads": np.array([1, 0, 2, 1]), "axes": np.array([-1, 0])}
-    inputs = {"x": x, "pads": constants["pads"], "value": None, "axes": constants["axes"]}
-    check_coreml(single("Pad", inputs, constants=constants), {"x": x})
+    arrays = {"pads": np.array([1, 0, 2, 1]), "axes": np.array([-1, 0])}
+    constants = {name: arrays[name] for name in (("pads", "axes") if fixed else ("axes",))}
+    inputs = {"x": x, "pads": arrays["pads"], "value": None, "axes": arrays["axes"]}
+    feeds = {"x": x} if fixed else {"x": x, "pads": arrays["pads"]}
+    check_coreml(single("Pad", inputs, constants=constants), feeds)
 
 
-def test_run_time_pads_are_refused() -> None:
-    feeds = {"x": np.ones((2, 3), np.float32), "pads": np.array([1, 0, 0, 1])}
-    with pytest.raises(NotExpressible, match="pads are computed at run time"):
-        check_coreml(single("Pad", feeds), feeds)
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+@pytest.mark.parametrize("pads", [[0, 2, 2, 1], [-1, 1, 2, 0], [0, 0, 0, 0], [1, -1, 0, -2]])
+def test_computed_amounts(mode: str, dtype: type, pads: list[int]) -> None:
+    x = rng.integers(0, 9 if dtype != np.bool_ else 2, (4, 5)).astype(dtype)
+    feeds = {"x": x, "pads": np.array(pads)}
+    check_coreml(single("Pad", feeds, mode=mode), feeds)
+
+
+def test_infinite_data_and_a_computed_value() -> None:
+    """Nothing is multiplied: an infinity stays one, and so does the value around it."""
+    feeds = {
+        "x": np.asarray([[np.inf, -np.inf], [np.nan, 1]], np.float32),
+        "pads": np.array([1, 0, 0, 1]),
+        "value": np.asarray(np.inf, np.float32),
+    }
+    check_coreml(single("Pad", feeds), feeds)
+
+
+def test_computed_axes_are_refused() -> None:
+    feeds = {"x": np.ones((2, 3), np.float32), "pads": np.array([1, 0]), "axes": np.array([1])}
+    inputs = {"x": feeds["x"], "pads": feeds["pads"], "value": None, "axes": feeds["axes"]}
+    with pytest.raises(NotExpressible, match="axes"):
+        check_coreml(single("Pad", inputs), feeds)
 
 
 @pytest.mark.parametrize(("shape", "axes"), [([3, 9], [0, 1]), ([7, 2], [-1, 0])])

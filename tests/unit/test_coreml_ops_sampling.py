@@ -49,10 +49,12 @@ def test_grid_sample_of_volumes(mode: str) -> None:
 
 @pytest.mark.parametrize("size", [[2, 3, 4, 5], [2, 3, 2, 4, 5]])
 @pytest.mark.parametrize("align", [0, 1])
-def test_affine_grid(size: list[int], align: int) -> None:
-    constants = {"size": np.array(size)}
-    feeds = {"theta": normal(2, len(size) - 2, len(size) - 1)}
-    check_coreml(single("AffineGrid", feeds | constants, constants=constants, align_corners=align), feeds)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_affine_grid(size: list[int], align: int, fixed: bool) -> None:
+    feeds = {"theta": normal(2, len(size) - 2, len(size) - 1), "size": np.array(size)}
+    constants = {"size": feeds["size"]} if fixed else {}
+    model = single("AffineGrid", feeds, constants=constants, align_corners=align)
+    check_coreml(model, {name: array for name, array in feeds.items() if name not in constants})
 
 
 @pytest.mark.parametrize(("group", "parts"), [(1, 1), (2, 1), (2, 2)])

@@ -24,6 +24,7 @@ from graphrewrite.ir import (
     is_constant,
     quant,
     rank,
+    refine,
     set_quant,
     static_dims,
 )
@@ -218,6 +219,7 @@ class MIL:
         if producer is not None and producer.domain == DOMAIN and producer.op_type == CARRY:
             found = producer.inputs[0]
             assert found is not None
+            refine(found, None, dims(value))  # what a row learnt about the value holds for its carrier
             return found
         return self.rewriter.op("cast", value, domain=DOMAIN, dtype=MIL_NAMES[carrier])
 
