@@ -48,6 +48,9 @@ class Outcome:
         return 0 if self.error is None else exit_code(self.error)
 
 
+_DRY = "pre-flight: nothing was written"
+
+
 def _silent(text: str) -> None:
     """No progress."""
 
@@ -261,7 +264,7 @@ def _convert(
             if stopped or not own.rewrite_for(target, passes[shared:], watchers):
                 outcomes.append(Outcome(target, Result(None, own.report(target), own.records, own.model)))
                 continue
-            found = own.dry(target) if path is None else own.finish(target, path)
+            found = own.report(target, unchecked=_DRY) if path is None else own.finish(target, path)
             outcomes.append(Outcome(target, Result(path, found, own.records, own.model)))
         except (
             Exception

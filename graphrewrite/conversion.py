@@ -130,15 +130,6 @@ class Conversion:
             progress=(lambda text: self.progress(f"{label}: {text}")) if label else self.progress,
         )
 
-    def dry(self, target: Target) -> dict[str, Any]:
-        """The report of a model that could be written, and is not.
-
-        Raises:
-            NotExpressible: the target's own tools refuse it.
-        """
-        target.preflight(self.model)
-        return self.report(target, unchecked="pre-flight: nothing was written")
-
     def finish(self, target: Target, path: Path) -> dict[str, Any]:
         """Write the lowered model, prove it, and give it its name; the report.
 

@@ -58,9 +58,13 @@ def _nodes(outcomes: Sequence[Outcome], blockers: dict[str, tuple[Blocker, ...]]
 
 
 def _reasons(blockers: dict[str, tuple[Blocker, ...]]) -> list[str]:
-    """Each reason once, under the targets that give it."""
-    targets: dict[str, list[str]] = {}
+    """Each reason once, behind the targets that give it; the nodes stand in the table."""
+    targets: dict[tuple[str, str, str, str], dict[str, None]] = {}
     for name, found in blockers.items():
         for item in found:
-            targets.setdefault(str(item), []).append(name)
-    return [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in targets.items()]
+            targets.setdefault((item.code.value, item.op, item.reason, item.hint), {})[name] = None
+    lines = []
+    for (code, op, reason, hint), names in targets.items():
+        lines.append(f"{', '.join(names)}: {code}: {op}: {reason}")
+        lines += [f"    try: {hint}"] if hint else []
+    return lines

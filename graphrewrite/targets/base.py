@@ -80,9 +80,6 @@ class Target:
     def require(self) -> None:
         """Raise MissingExtra where the target's packages are not installed."""
 
-    def preflight(self, model: Model) -> None:
-        """Raise NotExpressible where `write` would, without writing; for targets whose own tools may refuse what was lowered."""
-
     def files(self, path: Path) -> tuple[Path, ...]:
         """Everything that belongs to a model written at `path`, beside each other: files or folders, `path` first."""
         return (path,)

@@ -361,9 +361,9 @@ class TestPreflight:
         assert lines[4].split() == ["node", "operator", "tflite", "folder"]
         assert lines[5].split() == ["odd", "lab.Odd", "NOT_EXPRESSIBLE", "ok"]
         assert lines[6].split() == ["last", "lab.Odd", "NOT_EXPRESSIBLE", "ok"]
-        assert lines[8].startswith(
-            "tflite: NOT_EXPRESSIBLE: lab.Odd 'odd': the op belongs to the custom domain"
-        )
+        assert lines[8].startswith("tflite: NOT_EXPRESSIBLE: lab.Odd: the op belongs to the custom domain")
+        assert lines[9].startswith("    try: ")
+        assert len(lines) == 10, "one reason, however many nodes"
         assert files() == before
 
     def test_nothing_is_blocked(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
