@@ -9,14 +9,14 @@ from pathlib import Path
 
 from graphrewrite.api import Result, run
 from graphrewrite.conversion import judge
-from graphrewrite.ir import Array, Model, to_runnable_proto
+from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.golden import Found
 from graphrewrite.numeric.golden_file import Golden
 from graphrewrite.numeric.golden_outputs import Recorded, Recording, read_recording
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
-from graphrewrite.numeric.reference import create_session
+from graphrewrite.numeric.state import state_runner
 from graphrewrite.pipeline import BaseInstrument, Pass, PassRecord, Stage
 from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target
@@ -98,13 +98,8 @@ class Attempt:
         model = self.states.at(state) or self.model
         # What a later pass makes of random values is what the outputs were recorded with.
         plan = NoisePlan.of(model, reference, final)
-        session = create_session(to_runnable_proto(plan.externalised(model)))
-        names = [entry.name for entry in session.get_outputs()]
-
-        def runner(sample: Sample) -> Mapping[str, Array]:
-            return dict(zip(names, session.run(names, sample), strict=True))
-
-        return self.recorded.compare(model, plan, {"onnxruntime": runner}, tolerance=self.target.tolerance)
+        runners = {"onnxruntime": state_runner(model, plan)}
+        return self.recorded.compare(model, plan, runners, tolerance=self.target.tolerance)
 
 
 def attempt(golden: Golden, target: Target, *, states: bool = False) -> Attempt:

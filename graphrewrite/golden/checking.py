@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from graphrewrite.conversion import Progress
 from graphrewrite.errors import OutputsDiffer, UsageError, exit_code
-from graphrewrite.golden.attempt import ORIGIN, STATES, Attempt, attempt, convert, recorded_outputs
+from graphrewrite.golden.attempt import ORIGIN, STATES, Attempt, attempt, convert, opening, recorded_outputs
 from graphrewrite.golden.recording import ORIGINAL, outputs_of
 from graphrewrite.numeric.golden import changes, worse_outputs
 from graphrewrite.numeric.golden_file import Golden, find
@@ -83,8 +84,16 @@ def _where(made: Attempt, required: float) -> str:
         if any(item.required >= required / 2 for item in made.at(state).outputs):
             if state == ORIGIN:
                 return "the original model gives other outputs than the recorded ones, too: it has changed, not its conversion"
-            return f"the first graph with other outputs is the one after stage '{state}'"
-    return "every graph on the way has the recorded outputs: the file or its runtime has not"
+            return f"the first graph with other outputs is the one after stage '{state}': {_bisect(made)} says more"
+    return f"every graph on the way has the recorded outputs, the file or its runtime has not: {_bisect(made)} says more"
+
+
+def _bisect(made: Attempt) -> str:
+    """The command that names the pass and the rewrite, or the value in the file."""
+    golden = made.golden
+    model, samples = (os.path.relpath(path) for path in (golden.model_path, golden.samples_path))
+    flags = ["--target", made.target.spec, "--passes", golden.passes, *opening(golden).flags]
+    return shlex.join(["graphrewrite", "bisect", model, *flags, "--samples", samples])
 
 
 def _guarded(golden: Golden, spec: str, work: Callable[[Golden, str], list[str]]) -> Checked:

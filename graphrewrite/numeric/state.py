@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from graphrewrite.errors import NotChecked
 from graphrewrite.ir import Array, Model, to_runnable_proto
+from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
@@ -15,6 +16,21 @@ from graphrewrite.pipeline.bisect import Verdict
 
 _NO_KERNEL = "NOT_IMPLEMENTED"
 """What ONNX Runtime says of a valid graph that it lacks a kernel for."""
+
+
+def state_runner(model: Model, plan: NoisePlan) -> Runner:
+    """`model`, at any stage between the import and the file, in ONNX Runtime.
+
+    Raises:
+        NotChecked: ONNX Runtime can't load it.
+    """
+    session = create_session(to_runnable_proto(plan.externalised(model)))
+    names = [entry.name for entry in session.get_outputs()]
+
+    def run(sample: Sample) -> Mapping[str, Array]:
+        return dict(zip(names, session.run(names, sample), strict=True))
+
+    return run
 
 
 def judge_state(
@@ -33,14 +49,9 @@ def judge_state(
     """
     plan = NoisePlan.of(model, original.open())
     try:
-        session = create_session(to_runnable_proto(plan.externalised(model)))
+        runner = state_runner(model, plan)
     except NotChecked as error:
         return Verdict(None if _NO_KERNEL in str(error) else False, str(error))
-    names = [entry.name for entry in session.get_outputs()]
-
-    def runner(sample: Sample) -> Mapping[str, Array]:
-        return dict(zip(names, session.run(names, sample), strict=True))
-
     try:
         result = original.compare(model, plan, {"onnxruntime": runner}, tolerance=tolerance, samples=samples)
     except NotChecked:

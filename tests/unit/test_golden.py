@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -134,9 +135,11 @@ def test_the_stage_that_changes_the_outputs_is_named(goldens: Path, said: Said) 
     Path("wrong.py").write_text(WRONG)
     edit(TEXT, lambda text: text.replace('"default"', '"default,wrong.py"'))
     assert main(["golden", "check", "goldens"]) == 4
-    assert (
-        said().splitlines()[-1].strip() == "the first graph with other outputs is the one after stage 'fuse'"
-    )
+    where, _, command = said().splitlines()[-1].strip().removesuffix(" says more").partition(": ")
+    assert where == "the first graph with other outputs is the one after stage 'fuse'"
+    assert command.startswith("graphrewrite bisect net.onnx --target tflite --passes default,wrong.py ")
+    assert main(shlex.split(command)[1:]) == 0
+    assert "relu-to-abs" in said()
     before = TEXT.read_bytes()
     assert main(["golden", "bless", "goldens"]) == 4
     assert "which can't be blessed" in said()
