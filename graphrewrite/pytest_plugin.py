@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{MARKER}: a golden of graphrewrite, one state on the way to the file"
     )
+    if not config.pluginmanager.hasplugin("xdist"):
+        config.addinivalue_line("markers", "xdist_group(name): pytest-xdist's, which is not installed here")
     arguments = [_absolute(config, item.split("::")[0]) for item in config.args]
     for folder in _folders(config):
         if not folder.is_dir():
@@ -58,6 +60,14 @@ def _absolute(config: pytest.Config, path: str) -> Path:
 
 def _folders(config: pytest.Config) -> list[Path]:
     return [_absolute(config, item) for item in config.getoption(_OPTION)]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Go into the folders that were named, whatever they are called: pytest passes by `.goldens`, `build` and the like."""
+    found = collection_path.is_dir() and any(
+        item.is_relative_to(collection_path) for item in _folders(config)
+    )
+    return False if found else None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -63,7 +63,16 @@ def test_one_test_a_state(goldens: pytest.Pytester) -> None:
 def test_parts_can_be_chosen(goldens: pytest.Pytester) -> None:
     _run(goldens, "-m", "graphrewrite_golden", "-k", "fuse or file").assert_outcomes(passed=2, deselected=9)
     _run(goldens, "goldens/net.golden.toml::tflite::layout").assert_outcomes(passed=1)
-    _run(goldens, "goldens").assert_outcomes(passed=len(STATES))
+    strict = ["-p", "no:xdist", "--strict-markers", "-W", "error::pytest.PytestUnknownMarkWarning"]
+    _run(goldens, "goldens", *strict).assert_outcomes(passed=len(STATES))
+
+
+def test_a_folder_that_pytest_would_pass_by(goldens: pytest.Pytester) -> None:
+    shutil.move(goldens.path / "goldens", goldens.path / ".goldens")
+    result = goldens.runpytest_inprocess(
+        "-p", PLUGIN, "--graphrewrite-golden", ".goldens", "-k", "file or own"
+    )
+    result.assert_outcomes(passed=2, deselected=len(STATES) - 1)
 
 
 def test_without_the_option_nothing_is_collected(goldens: pytest.Pytester) -> None:
