@@ -116,8 +116,8 @@ class PatternPass(RewritePass):
                 self.check(found)
                 return found
             except MatchFailure as error:
-                failure = error
-        raise failure
+                failure = error.untraced()
+        raise failure.untraced()
 
     def check(self, match: Match) -> None:
         """Conditions that the pattern can't state: call `match.fail(reason, culprit)` where one is not met."""

@@ -30,6 +30,13 @@ class MatchFailure(Exception):
         self.culprit = culprit
         super().__init__(reason)
 
+    def untraced(self) -> MatchFailure:
+        """The same without a traceback, to keep or to raise later.
+
+        One that is kept in a frame of its own traceback keeps alive all that these frames hold until it is collected.
+        """
+        return MatchFailure(self.reason, self.culprit)
+
 
 @dataclasses.dataclass
 class Match:

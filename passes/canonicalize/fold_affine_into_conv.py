@@ -66,8 +66,8 @@ class FoldAffineIntoConv(RewritePass):
             try:
                 return attempt(node)
             except MatchFailure as error:
-                failure = error
-        raise failure
+                failure = error.untraced()
+        raise failure.untraced()
 
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value | Sequence[Value | None] | None:
         """Change the linear op in place and drop the root."""
@@ -180,8 +180,8 @@ def _across(node: Node) -> Affine:
             _, offset = _factor(node, vector)
             return Affine(node, {"result": term}, {}, (linear.node, inner, node), linear, None, offset, other)
         except MatchFailure as error:
-            failure = error
-    raise failure
+            failure = error.untraced()
+    raise failure.untraced()
 
 
 def _normalization(node: Node) -> Affine:

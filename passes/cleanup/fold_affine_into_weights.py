@@ -63,8 +63,8 @@ class FoldAffineIntoWeights(RewritePass):
                 changes = (vector, None) if scale is not None else (None, vector)
                 return _Found(node, {"x": x}, {"linear": linear.node}, nodes, linear, *changes)
             except MatchFailure as error:
-                failure = error
-        raise failure
+                failure = error.untraced()
+        raise failure.untraced()
 
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value:
         """Change weights and bias; the root's operand is its result."""

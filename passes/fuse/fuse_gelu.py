@@ -70,8 +70,8 @@ class FuseGelu(RewritePass):
                 approximate, share, inner = _gate(gate, x)
                 return _Found(node, {"x": x}, {}, (*inner, *nodes), approximate, 2 * share * factor)
             except MatchFailure as error:
-                failure = error
-        raise failure
+                failure = error.untraced()
+        raise failure.untraced()
 
     def rewrite(self, match: Match, rewriter: Rewriter) -> Value:
         """A Gelu, times what is left of the factors."""

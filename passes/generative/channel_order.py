@@ -114,8 +114,8 @@ def _product(node: Node, order: Order, depth: int) -> list[Action]:
         try:
             return _each(node, orders, depth)
         except MatchFailure as error:
-            failure = error
-    raise failure
+            failure = error.untraced()
+    raise failure.untraced()
 
 
 def _constant(node: Node, index: int, value: Value, order: Order) -> Action:

@@ -56,8 +56,8 @@ def _product(node: Node, factor: float, depth: int) -> list[Action]:
         try:
             return plan(node.inputs[index], factor, node, depth + 1)
         except MatchFailure as error:
-            failure = error
-    raise failure
+            failure = error.untraced()
+    raise failure.untraced()
 
 
 def _scaled(array: Array | None, factor: float, culprit: Value | Node) -> Array:
