@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from graphrewrite.ir import Graph, Node, Value, dims, is_constant
-from graphrewrite.layout.perms import Perm, moves_only_ones
+from graphrewrite.ir import DataType, Dims, Graph, Node, Value, dims, is_constant
+from graphrewrite.layout.perms import Perm, is_identity, moves_only_ones
 
 TRANSPOSE_COST = 4096
 """What a TRANSPOSE costs beside the bytes that it moves: the price of a kernel call, in bytes."""
@@ -18,8 +19,12 @@ _UNKNOWN_SIZE = 32
 
 def nbytes(value: Value) -> int:
     """Bytes of `value`; dimensions that only run time tells are guessed (1 for the batch, 32 for others)."""
-    known = dims(value) or ()
-    size = value.dtype.itemsize if value.dtype is not None else 4.0
+    return _nbytes(dims(value) or (), value.dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def _nbytes(known: Dims, dtype: DataType | None) -> int:
+    size = dtype.itemsize if dtype is not None else 4.0
     for axis, dim in enumerate(known):
         size *= dim if isinstance(dim, int) else _UNKNOWN_SIZE if axis else _UNKNOWN_BATCH
     return int(size)
@@ -27,9 +32,14 @@ def nbytes(value: Value) -> int:
 
 def transpose_cost(value: Value, perm: Perm) -> int:
     """What it costs to store `value` in another order."""
-    if perm == tuple(range(len(perm))):
+    return _transpose_cost(dims(value), value.dtype, perm)
+
+
+@functools.lru_cache(maxsize=4096)
+def _transpose_cost(known: Dims | None, dtype: DataType | None, perm: Perm) -> int:
+    if is_identity(perm):
         return 0
-    return RESHAPE_COST if moves_only_ones(dims(value), perm) else nbytes(value) + TRANSPOSE_COST
+    return RESHAPE_COST if moves_only_ones(known, perm) else _nbytes(known or (), dtype) + TRANSPOSE_COST
 
 
 def run_time_values(graph: Graph) -> Iterator[Value]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from graphrewrite.ir import Dims, Node, Value
@@ -44,13 +44,14 @@ class Signature:
     broadcast: bool = False
     cost: int = 0
 
-    def ports(self) -> Iterator[tuple[bool, int, Classes]]:
+    def ports(self) -> tuple[tuple[bool, int, Classes], ...]:
         """(is output, index, classes), outputs first."""
-        for index, classes in enumerate(self.outputs):
-            if classes is not None:
-                yield True, index, classes
-        for index, classes in self.inputs.items():
-            yield False, index, classes
+        return self._ports
+
+    @functools.cached_property
+    def _ports(self) -> tuple[tuple[bool, int, Classes], ...]:
+        results = [(True, index, found) for index, found in enumerate(self.outputs) if found is not None]
+        return (*results, *((False, index, found) for index, found in self.inputs.items()))
 
     def order(self, classes: Classes, perm: Perm) -> Order | None:
         """The order of all classes that stores a port with `classes` as `perm`; None where the operator can't do it."""
