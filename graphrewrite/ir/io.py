@@ -124,15 +124,15 @@ def _innermost(error: BaseException) -> str:
 
 
 def _tensors(graph: onnx_ir.Graph) -> Iterator[tuple[str, object]]:
-    """The tensors in the initializers and the attributes of `graph` itself, with names for messages."""
+    """The tensors in the initializers and the attributes of `graph` itself, by the name of what they are or what they make."""
     for name, value in graph.initializers.items():
         yield name, value.const_value
     for node in graph:
         for attribute in node.attributes.data.values():
             if attribute.type is onnx_ir.AttributeType.TENSOR:
-                yield f"{attribute.name} of {_label(node)}", attribute.value
+                yield _name(node), attribute.value
             elif attribute.type is onnx_ir.AttributeType.TENSORS and attribute.value is not None:
-                yield from ((f"{attribute.name} of {_label(node)}", tensor) for tensor in attribute.value)
+                yield from ((_name(node), tensor) for tensor in attribute.value)
 
 
 def _check_external_tensor(name: str, tensor: onnx_ir.ExternalTensor, folder: str | None) -> None:
@@ -197,7 +197,11 @@ def _check_names(graph: onnx_ir.Graph, outer: set[str]) -> None:
 
 def _label(node: onnx_ir.Node) -> str:
     """`Conv 'conv1'`; nodes without a name go by their first output."""
-    return f"{node.op_type} '{node.name or next((value.name for value in node.outputs if value.name), '')}'"
+    return f"{node.op_type} '{_name(node)}'"
+
+
+def _name(node: onnx_ir.Node) -> str:
+    return node.name or next((value.name for value in node.outputs if value.name), "")
 
 
 def _graphs(attribute: onnx_ir.Attr) -> Iterator[onnx_ir.Graph]:

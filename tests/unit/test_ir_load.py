@@ -126,6 +126,23 @@ class TestExternalData:
         ):
             ir.load(external(folder, location))
 
+    @pytest.mark.parametrize("location", ["w.bin", "../secret.bin"])
+    def test_of_a_constant_node(self, tmp_path: Path, location: str) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        for path in (folder / "w.bin", tmp_path / "secret.bin"):
+            path.write_bytes(WEIGHTS.tobytes())
+        path = external(folder, location)
+        proto = onnx.load(path, load_external_data=False)
+        proto.graph.node.insert(0, h.make_node("Constant", [], ["w"], value=proto.graph.initializer.pop()))
+        path.write_bytes(proto.SerializeToString())
+        if location == "w.bin":
+            (node, *_) = ir.load(path).graph
+            np.testing.assert_array_equal(node.attributes["value"].as_tensor().numpy(), WEIGHTS)
+        else:
+            with pytest.raises(InvalidModel, match="tensor 'w' points to external data outside"):
+                ir.load(path)
+
     def test_a_model_reached_through_a_symlink_finds_its_data(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir()
         (tmp_path / "real" / "w.bin").write_bytes(WEIGHTS.tobytes())
