@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value, constant_array, static_dims
+from graphrewrite.ir import DataType, Dims, Value, constant_array, dims
 from graphrewrite.registry import OpNode, lowering
 
 from .precision import FLOATS
@@ -95,21 +96,61 @@ def mil_where(node: OpNode, m: MIL) -> Value:
     """Its operands are spread to one shape first: with operands that broadcast, the Neural Engine selects wrong elements."""
     if node.dtype(1) == DataType.STRING:
         node.refuse("it selects strings, which Core ML's tensors can't hold", "encode them as integers")
-    condition, a, b = node.input(0), node.input(1), node.input(2)
-    shapes = [static_dims(value) for value in (condition, a, b)]
-    known = [shape for shape in shapes if shape is not None]
-    if len(known) < len(shapes) or len(set(known)) > 1:
-        zero = _zeros(m, node, condition, a, b)
-        condition = m.op("logical_or", condition, m.cast(zero, DataType.BOOL))
-        a, b = (_spread(m, value, zero) for value in (a, b))
-    return m.op("select", condition, a, b)
-
-
-def _zeros(m: MIL, node: OpNode, *operands: Value) -> Value:
-    """int32 zeros of the shape that the operands have together."""
+    operands = [node.input(index) for index in range(3)]
     whole = node.output_dims()
-    if whole is not None and all(isinstance(dim, int) for dim in whole):
-        return m.const(np.zeros([dim for dim in whole if isinstance(dim, int)]), DataType.INT32)
+    leader = next((value for value in operands if whole is not None and _is_whole(value, whole)), None)
+    spread = [_tiled(m, value, whole, leader) for value in operands]
+    if None in spread:
+        zero = _zeros(m, *operands)
+        spread = [_spread(m, value, zero) for value in operands]
+    return m.op("select", *spread)
+
+
+_WRITTEN_OUT = 1024
+"""Elements up to which a constant that broadcasts is stored in its whole shape; larger ones are spread when the model runs."""
+
+
+def _is_whole(value: Value, whole: Dims) -> bool:
+    return dims(value) == whole and None not in whole
+
+
+def _tiled(m: MIL, value: Value, whole: Dims | None, leader: Value | None) -> Value | None:
+    """`value` in the shape `whole`, which `leader` has where it is known only at run time; None where that can't be told."""
+    own = dims(value)
+    if whole is None or own is None or (leader is None and not all(isinstance(dim, int) for dim in whole)):
+        return None
+    if own == whole:
+        return value
+    static = [dim for dim in whole if isinstance(dim, int)]
+    lead, array = len(whole) - len(own), constant_array(value)
+    padded = (*[1] * lead, *own)
+    if any(dim not in (1, size) or dim is None for dim, size in zip(padded, whole, strict=True)):
+        return None
+    if array is not None and len(static) == len(whole) and math.prod(static) <= _WRITTEN_OUT:
+        return m.rewriter.constant(np.broadcast_to(array, static).copy())
+    if array is not None and array.size == 1:
+        shape = m.i32(static) if leader is None else m.shape_of(leader)
+        return m.op("fill", shape, m.rewriter.constant(array.reshape(())))
+    if lead and array is not None:
+        value = m.rewriter.constant(array.reshape((1,) * lead + array.shape))
+    elif lead:
+        value = m.op("expand_dims", value, axes=list(range(lead)))
+    counts: list[int | Value] = []
+    for axis, (dim, size) in enumerate(zip(padded, whole, strict=True)):
+        if dim == size or isinstance(size, int):
+            counts.append(1 if dim == size else int(size or 1))
+        else:
+            assert leader is not None
+            counts.append(m.dim(leader, axis))
+    numbers = [count for count in counts if isinstance(count, int)]
+    if len(numbers) == len(counts):
+        return m.op("tile", value, m.i32(numbers))
+    parts = [m.i32([count]) if isinstance(count, int) else count for count in counts]
+    return m.op("tile", value, parts[0] if len(parts) == 1 else m.op("concat", *parts, axis=0))
+
+
+def _zeros(m: MIL, *operands: Value) -> Value:
+    """int32 zeros of the shape that the operands have together, which is known only at run time."""
     total: Value | None = None
     for value in operands:
         if value.dtype == DataType.BOOL:
@@ -123,11 +164,6 @@ def _zeros(m: MIL, node: OpNode, *operands: Value) -> Value:
 
 def _spread(m: MIL, value: Value, zero: Value) -> Value:
     """`value` in the shape of `zero`."""
-    if static_dims(value) is not None and static_dims(value) == static_dims(zero):
-        return value
-    array, whole = constant_array(value), static_dims(zero)
-    if array is not None and whole is not None:
-        return m.rewriter.constant(np.broadcast_to(array, whole).copy())
     if value.dtype == DataType.BOOL:
         return m.op("logical_or", value, m.cast(zero, DataType.BOOL))
     # adding -0.0 leaves every float as it is, -0.0 and NaN too

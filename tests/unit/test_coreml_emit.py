@@ -248,3 +248,30 @@ def test_no_coremltools_pass_renames_what_is_inside(tmp_path: Path) -> None:
     graphrewrite.run(GOLDEN / "mobilenet_v1.dyn.onnx", "coreml", output=path)
     model, _ = read_package(path)
     assert {node.op_type for node in model.graph} >= {"conv", "linear"}
+
+
+@pytest.mark.parametrize("size", ["40", "N"])
+def test_masks_are_spread_when_the_model_runs(size: str, tmp_path: Path) -> None:
+    """select wants one shape: a causal mask for every head would take 16 times its bytes, the value put in its place more."""
+    model = f"""<ir_version: 10, opset_import: ["" : 21]>
+        g (float[1,16,{size},{size}] x, bool[{size},{size}] m) => (float[1,16,{size},{size}] y)
+          <float low = {{-1e9}}> {{ y = Where(m, x, low) }}"""
+    x = np.random.default_rng(0).standard_normal((1, 16, 40, 40)).astype(F)
+    graph = check_coreml(model, {"x": x, "m": np.tril(np.ones((40, 40), np.bool_))})
+    kinds = [node.op_type for node in graph.graph]
+    assert kinds[-1] == "select"
+    assert kinds.count("tile") == kinds.count("fill") == 1
+    write(graph, tmp_path / "m.mlpackage", CoreMLOptions())
+    assert sum(item.stat().st_size for item in tmp_path.rglob("*") if item.is_file()) < 10_000
+
+
+def test_selection_of_shapes_that_only_the_run_tells() -> None:
+    model = """<ir_version: 10, opset_import: ["" : 21]>
+        g (bool[A,1] c, float[B] x, float[C,D,1] y) => (float[E,F,G] z) { z = Where(c, x, y) }"""
+    rng = np.random.default_rng(0)
+    feeds = {
+        "c": np.asarray([[True], [False], [True]]),
+        "x": rng.standard_normal(4).astype(F),
+        "y": rng.standard_normal((2, 3, 1)).astype(F),
+    }
+    check_coreml(model, feeds)
