@@ -11,6 +11,7 @@ from graphrewrite.ir import (
     DataType,
     Graph,
     Shape,
+    TensorType,
     Value,
     constant_ints,
     dims,
@@ -237,14 +238,16 @@ def _condition(t: TFLite, body: Graph, limit: Value | None, limit_place: int | N
 
 @expansion("Scan")
 def scan(node: OpNode, b: Onnx) -> list[Value | None]:
-    """One copy of the body for each element of the sequences."""
+    """One copy of the body for each element of the sequences; a Loop where their length is known only at run time."""
     body = _body(node)
     count = node.attr("num_scan_inputs")
     operands = [node.input(index) for index in range(len(node))]
     states, sequences = operands[: len(operands) - count], operands[len(operands) - count :]
     axes = node.attr("scan_input_axes") or [0] * count
     backwards = node.attr("scan_input_directions") or [0] * count
-    length = _length(node, sequences, axes)
+    length = _length(sequences, axes)
+    if length is None:
+        return _as_loop(node, b, operands, axes, backwards)
     if length * len(body) > _UNROLLED_NODES * 4:
         node.refuse(
             f"it is unrolled, and {length} rounds of {len(body)} nodes are too many",
@@ -276,10 +279,52 @@ def scan(node: OpNode, b: Onnx) -> list[Value | None]:
     return [*states, *stacked]
 
 
-def _length(node: OpNode, sequences: list[Value], axes: list[int]) -> int:
+def _length(sequences: list[Value], axes: list[int]) -> int | None:
     for value, axis in zip(sequences, axes, strict=True):
         known = dims(value)
         if known is not None and isinstance(size := known[axis], int):
             return size
-    hint = "fix the sequence length with --shape"
-    return node.refuse("the length of its sequences is known only at run time, and it is unrolled", hint)
+    return None
+
+
+def _as_loop(
+    node: OpNode, b: Onnx, operands: list[Value], axes: list[int], backwards: list[int]
+) -> list[Value | None]:
+    """A Loop whose body takes its elements from the sequences by its counter."""
+    body, count = _body(node), len(operands) - len(axes)
+    states, sequences = operands[:count], operands[count:]
+    axes = [axis % len(dims(value) or (0,)) for value, axis in zip(sequences, axes, strict=True)]
+    shape = b.op("Shape", sequences[0], start=axes[0], end=axes[0] + 1)
+    limit = b.reshape(shape, [])
+    last = b.op("Sub", limit, b.i64(1)) if any(backwards) else limit
+    unique = b.rewriter.unique_name
+    counter = Value(name=unique("scan/round"), type=TensorType(DataType.INT64), shape=Shape([]))
+    go = Value(name=unique("scan/go"), type=TensorType(DataType.BOOL), shape=Shape([]))
+    inner = [Value(name=unique("scan/state"), type=value.type, shape=value.shape) for value in states]
+    graph = Graph([counter, go, *inner], [], nodes=[], name=unique("scan/body"))
+    with b.rewriter.inside(graph):
+        elements = [
+            b.op("Gather", value, b.op("Sub", last, counter) if flipped else counter, axis=axis)
+            for value, axis, flipped in zip(sequences, axes, backwards, strict=True)
+        ]
+        results = splice(b.rewriter, body, [*inner, *elements])
+        graph.outputs.extend([b.op("Identity", go), *results])
+    made = b.ops("Loop", limit, None, *states, outputs=len(results), body=graph)
+    out_axes = node.attr("scan_output_axes") or [0] * (len(results) - count)
+    out_backwards = node.attr("scan_output_directions") or [0] * (len(results) - count)
+    stacked = [
+        _placed(b, value, axis, bool(flipped))
+        for value, axis, flipped in zip(made[count:], out_axes, out_backwards, strict=True)
+    ]
+    return [*made[:count], *stacked]
+
+
+def _placed(b: Onnx, value: Value, axis: int, flipped: bool) -> Value:
+    """The rounds of `value` in reverse order where `flipped`, and along dimension `axis` in place of the first."""
+    if flipped:
+        start, end = b.i64([-1]), b.i64([np.iinfo(np.int64).min])
+        value = b.op("Slice", value, start, end, b.i64([0]), b.i64([-1]))
+    rank = len(dims(value) or (0,))
+    order = list(range(1, rank))
+    order.insert(axis % rank, 0)
+    return value if order == list(range(rank)) else b.op("Transpose", value, perm=order)

@@ -76,3 +76,23 @@ def test_if_in_a_loop() -> None:
       >
     }}"""
     check_coreml(model, {"n": np.asarray(5), "x": np.asarray([1, -2], F)})
+
+
+@pytest.mark.parametrize("length", ["4", "T"])
+def test_scan(length: str) -> None:
+    """Two sequences, one of them backwards along its second axis, and a result that is stacked backwards along its last."""
+    model = f"""{HEAD} m (float[2] s, float[{length},2] x, float[2,{length}] w) => (float[2] y, float[R,2] up, float[2,Q] down) {{
+      y, up, down = Scan <
+        body = b (float[2] h, float[2] a, float[2] c) => (float[2] k, float[2] one, float[2] two) {{
+          d = Mul(h, a) k = Add(d, c) one = Neg(k) two = Identity(d)
+        }},
+        num_scan_inputs = 2, scan_input_axes = [0, -1], scan_input_directions = [0, 1],
+        scan_output_axes = [0, -1], scan_output_directions = [0, 1]
+      > (s, x, w)
+    }}"""
+    rng = np.random.default_rng(0)
+    feeds = {
+        name: rng.standard_normal(shape).astype(F) for name, shape in (("s", 2), ("x", (4, 2)), ("w", (2, 4)))
+    }
+    graph = check_coreml(model, feeds)
+    assert ("while_loop" in [node.op_type for node in graph.graph]) == (length == "T")

@@ -124,11 +124,13 @@ def test_loop_whose_condition_folds_is_unrolled() -> None:
 
 @pytest.mark.parametrize("backwards", [0, 1])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_scan(backwards: int, axis: int) -> None:
+@pytest.mark.parametrize("length", ["4", "T"])
+def test_scan(backwards: int, axis: int, length: str) -> None:
+    """Unrolled, or a loop where the length of the sequence is known only at run time."""
     text = (
         HEADER
         + f"""
-    running (float[3] s, float[{"4, 3" if axis == 0 else "3, 4"}] xs) => (float[3] total, float[a, b] sums) {{
+    running (float[3] s, float[{f"{length}, 3" if axis == 0 else f"3, {length}"}] xs) => (float[3] total, float[a, b] sums) {{
       total, sums = Scan <num_scan_inputs = 1, scan_input_axes = [{axis}], scan_output_axes = [{axis}],
         scan_input_directions = [{backwards}], scan_output_directions = [{backwards}],
         body = round (float[3] h, float[3] x) => (float[3] h2, float[3] row) {{
