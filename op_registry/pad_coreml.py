@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
 
 
-@lowering("coreml", "Pad", note="axes must be constants")
+@lowering("coreml", "Pad")
 def mil_pad(node: OpNode, m: MIL) -> Value:
     """Core ML's pad where it is known to be right; else blocks joined to the axis, or elements gathered along it."""
     x, rank, mode = node.input(0), node.rank(), str(node.attr("mode", "constant"))
@@ -36,7 +36,7 @@ def mil_pad(node: OpNode, m: MIL) -> Value:
     if mode == "constant":
         return mil_pad_constant(m, x, grown, node.optional(2))
     shape = dims(x) or ()
-    in_plane = node.dtype() in FLOATS and min(grown) >= rank - 2 and mode in ("reflect", "edge")
+    in_plane = node.dtype() in FLOATS and rank > 2 and min(grown) >= rank - 2 and mode in ("reflect", "edge")
     reach = -1 if mode == "reflect" else 0
     sizes = [(shape[axis], max(amount)) for axis, amount in grown.items()]
     if in_plane and all(not isinstance(size, int) or most <= size + reach for size, most in sizes):
@@ -52,17 +52,30 @@ def mil_pad(node: OpNode, m: MIL) -> Value:
 
 
 def _computed(node: OpNode, m: MIL, x: Value, mode: str) -> Value:
-    """Amounts that are computed, along constant axes."""
-    axes = node.ints(3) if node.has(3) else list(range(node.rank()))
-    if axes is None:
-        node.refuse("which axes it pads is computed at run time", "make the axes a constant")
-    pads = m.cast(node.input(1), DataType.INT32)
+    """Amounts that are computed."""
+    rank, pads = node.rank(), m.cast(node.input(1), DataType.INT32)
+    axes = node.ints(3) if node.has(3) else list(range(rank))
+    if axes is None:  # put the amounts to their axes, then pad all
+        pads, axes = _at_axes(m, pads, m.cast(node.input(3), DataType.INT32), rank), list(range(rank))
     for place, axis in enumerate(axes):
         before, after = (
             m.op("slice_by_size", pads, m.i32([place + side * len(axes)]), m.i32([1])) for side in (0, 1)
         )
-        x = _computed_axis(node, m, x, axis % node.rank(), before, after, mode)
+        x = _computed_axis(node, m, x, axis % rank, before, after, mode)
     return x
+
+
+def _at_axes(m: MIL, pads: Value, axes: Value, rank: int) -> Value:
+    """[2 * rank] amounts from those of some axes."""
+    sides = m.op("reshape", pads, m.i32([2, -1]))
+    index, nothing = m.op("mod", axes, m.i32(rank)), m.i32([0] * rank)
+    rows = [
+        m.op("slice_by_index", sides, m.i32([side, 0]), m.i32([0, 0]), end_mask=[0, 1], squeeze_mask=[1, 0])
+        for side in (0, 1)
+    ]
+    return m.op(
+        "concat", *(m.op("scatter", nothing, index, row, axis=0, mode="update") for row in rows), axis=0
+    )
 
 
 def _computed_axis(

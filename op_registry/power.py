@@ -119,14 +119,10 @@ def mil_power(node: OpNode, m: MIL) -> Value:
 
 
 def _mil_integer_power(node: OpNode, m: MIL, x: Value, y: Value) -> Value:
-    """Exact for every whole exponent, by squaring. Negative exponents leave 0 but for the bases 1 and -1."""
-    if node.dtype(1) in FLOATS:
-        known = node.const(1)
-        if known is None or not np.array_equal(known, np.floor(known)):
-            node.refuse(
-                f"a power of {node.dtype().name.lower()} to a float exponent that may be fractional",
-                "cast the base to float32, or the exponent to an integer",
-            )
+    """Exact for every whole exponent, by squaring; fractional ones in float32.
+
+    Negative exponents leave 0 but for the bases 1 and -1.
+    """
     exponent = m.cast(y, DataType.INT32)
     one, count, square = m.like(1, x), m.op("abs", exponent), x
     result: Value = one
@@ -136,7 +132,13 @@ def _mil_integer_power(node: OpNode, m: MIL, x: Value, y: Value) -> Value:
         # odd is 0 or 1: the factor is 1 or the square
         result = m.op("mul", result, m.op("add", one, m.op("mul", odd, m.op("sub", square, one))))
         square = m.op("mul", square, square)
-    if (known := node.const(1)) is not None and known.min(initial=0) >= 0:
+    known, dtype = node.const(1), node.dtype()
+    if node.dtype(1) in FLOATS and (known is None or not np.array_equal(known, np.floor(known))):
+        whole = m.cast(m.op("equal", m.op("floor", y), y), dtype)
+        power = m.cast(m.op("pow", m.cast(x, DataType.FLOAT), m.cast(y, DataType.FLOAT)), dtype)
+        fraction = m.op("mul", power, m.op("sub", one, whole))
+        result = m.op("add", m.op("mul", result, whole), fraction)
+    if known is not None and known.min(initial=0) >= 0:
         return result
     unit = m.cast(m.op("equal", m.op("mul", x, x), one), node.dtype())
     positive = m.cast(m.op("greater_equal", exponent, m.i32(0)), node.dtype())

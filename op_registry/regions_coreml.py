@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrewrite.ir import DataType, Value
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import OpNode, lowering, refusal
 
 from .interpolation import MilComputed
 from .pad_coreml import mil_pad_constant
@@ -18,6 +18,14 @@ from .sampling_coreml import mil_rows
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
+
+
+refusal(
+    "coreml",
+    "MaxRoiPool",
+    "the size of each pooled window depends on the data, and no op of Core ML reduces such windows",
+    "export RoiAlign with a fixed sampling_ratio instead",
+)
 
 
 @lowering("coreml", "RoiAlign", note="sampling_ratio must be given")

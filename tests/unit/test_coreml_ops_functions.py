@@ -9,7 +9,6 @@ pytest.importorskip("coremltools")
 
 from coreml_check import check_coreml
 
-from graphrewrite.errors import NotExpressible
 from op_check import single
 
 _TINY = [0.0, 1e-6, -1e-4, 0.03]
@@ -52,7 +51,9 @@ def test_negative_exponents_of_integers() -> None:
     check_coreml(single("Pow", feeds), feeds)
 
 
-def test_fractional_exponents_of_integers_are_refused() -> None:
-    feeds = {"x": np.asarray([2, 9], np.int32), "y": np.asarray([0.5, 2.0], np.float32)}
-    with pytest.raises(NotExpressible, match="fractional"):
-        check_coreml(single("Pow", feeds), feeds)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_float_exponents_of_integers(fixed: bool) -> None:
+    """Whole ones are exact beyond the 24 bits of float32."""
+    feeds = {"x": np.asarray([2, 9, 3, 10], np.int32), "y": np.asarray([0.5, 1.5, 19.0, 0.0], np.float32)}
+    constants = {"y": feeds["y"]} if fixed else {}
+    check_coreml(single("Pow", feeds, constants=constants), {"x": feeds["x"]} if fixed else feeds, rtol=0)
