@@ -91,7 +91,9 @@ def _two_files(arguments: argparse.Namespace) -> int:
     for watcher in files.watchers:
         watcher(found, model, record)
     if files.page is not None:
-        files.page.write(Path(arguments.html), model=arguments.model, target="", records=[record])
+        files.page.write(
+            Path(arguments.html), model=arguments.model, target="", state=after, records=[record]
+        )
     if arguments.json:
         print(json.dumps({"schema": SCHEMA, **found.to_json()}, indent=2))
     elif not found:
@@ -137,6 +139,7 @@ def _pipeline(arguments: argparse.Namespace) -> int:
                 Path(arguments.html),
                 model=arguments.model,
                 target=target.spec,
+                state=collected.state,
                 records=collected.records,
                 passes=passes,
                 transposes=left,

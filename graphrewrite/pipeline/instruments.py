@@ -51,6 +51,12 @@ class Changes(BaseInstrument):
         if found:
             self.changed(found, model, record)
 
+    @property
+    def state(self) -> Snapshot:
+        """The model after the last pass."""
+        assert self._snapshot is not None
+        return self._snapshot
+
     def fork(self, target: str) -> Changes:
         """One that compares with the last snapshot so far; what it collects goes where this one's goes."""
         forked = copy.copy(self)

@@ -53,14 +53,17 @@ class PageRecorder:
 
     def changed(self, found: GraphDiff, model: Model, record: PassRecord) -> None:
         """The pass of `record` made the changes `found`."""
-        if not self._totals:
-            self._first = [self._node(entry) for entry in found.before.entries.values()]
-            self._totals = _totals(found.before)
+        self._start(found.before)
         self._changes[record.index] = {
             "set": [self._node(entry) for entry in (*found.added, *(new for _, new in found.changed))],
             "gone": [entry.key for entry in found.removed],
             "totals": _totals(found.after),
         }
+
+    def _start(self, state: Snapshot) -> None:
+        if not self._totals:
+            self._first = [self._node(entry) for entry in state.entries.values()]
+            self._totals = _totals(state)
 
     def write(
         self,
@@ -68,12 +71,14 @@ class PageRecorder:
         *,
         model: str,
         target: str,
+        state: Snapshot,
         records: Sequence[PassRecord],
         passes: Sequence[Pass] = (),
         transposes: Iterable[TransposeLeft] = (),
         findings: Iterable[Blocker] = (),
     ) -> None:
-        """Write the page."""
+        """Write the page; `state` is the last one, which is the only one where no pass changed anything."""
+        self._start(state)
         pictures = {item.name: inspect.cleandoc(type(item).__doc__ or "") for item in passes}
         data = {
             "schema": 1,

@@ -22,6 +22,7 @@ from graphrewrite import ir
 from graphrewrite.cli.main import main
 from graphrewrite.pipeline import build, run_pipeline
 from graphrewrite.pipeline.diff import Snapshot
+from graphrewrite.report.page import PageRecorder
 
 MODEL = Path(__file__).parents[1] / "golden" / "models" / "mobilestylegan_synthesis.ts17.onnx"
 READY = "document.documentElement?.dataset.ready !== undefined"
@@ -215,6 +216,24 @@ def test_two_files_are_one_step(tmp_path: Path, chromium: browser.Tab) -> None:
         "[...document.querySelectorAll('#after .node.new')].map(node => node.dataset.key)"
     ) == ["a"]
     assert chromium.evaluate("document.querySelectorAll('#before .node').length") == 3
+
+
+@in_chromium
+def test_a_page_without_changes_shows_the_graph(tmp_path: Path, chromium: browser.Tab) -> None:
+    text = '<ir_version: 9, opset_import: ["" : 17]> g (float[4] x) => (float[4] y) { y = Relu (x) }'
+    source = tmp_path / "same.onnx"
+    source.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    path = tmp_path / "same.html"
+    chromium.errors.clear()
+    assert main(["diff", str(source), str(source), "--html", str(path)]) == 0
+    chromium.open(path, ready=READY)
+    assert chromium.evaluate("document.querySelectorAll('#after .node').length") == 3
+    page = PageRecorder()
+    page.write(path, model="same.onnx", target="none", state=Snapshot.of(ir.load(source)), records=[])
+    chromium.open(path, ready=READY)
+    assert "Relu" in chromium.evaluate("document.querySelector('#overview').textContent")
+    chromium.press("ArrowDown")
+    assert chromium.errors == []
 
 
 @pytest.mark.full
