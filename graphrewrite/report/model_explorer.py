@@ -29,7 +29,7 @@ from graphrewrite.numeric.trace import NumericTrace
 from graphrewrite.pipeline import PassRecord
 from graphrewrite.pipeline.diff import Entry, GraphDiff, Snapshot
 
-_GONE, _NEW, _CHANGED = (0, "#f4b9b4"), (1, "#b5e2c7"), (2, "#f5dfa8")
+_GONE, _NEW, _CHANGED = ("gone", "#f4b9b4"), ("new", "#b5e2c7"), ("changed", "#f5dfa8")
 """Value and colour of a node in the overlay of changes."""
 
 
@@ -51,8 +51,8 @@ class GraphPairs:
         self._write(
             f"{stem}.changes.json",
             {
-                "before": _overlay("changed", changed | {entry.key: _GONE for entry in found.removed}),
-                "after": _overlay("changed", changed | {entry.key: _NEW for entry in found.added}),
+                "before": _overlay("by this pass", changed | {entry.key: _GONE for entry in found.removed}),
+                "after": _overlay("by this pass", changed | {entry.key: _NEW for entry in found.added}),
             },
         )
         if self._trace is not None and record.index in self._trace.stages:
@@ -139,6 +139,6 @@ def _pair(key: str, value: str) -> dict[str, str]:
     return {"key": key, "value": value}
 
 
-def _overlay(name: str, marks: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+def _overlay(name: str, marks: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     results = {key: {"value": value, "bgColor": colour} for key, (value, colour) in marks.items()}
     return {"results": results, "name": name}

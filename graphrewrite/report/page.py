@@ -34,7 +34,7 @@ from graphrewrite.pipeline import Pass, PassRecord
 from graphrewrite.pipeline.diff import Entry, GraphDiff, Snapshot
 from graphrewrite.report.weights import WeightTable
 
-_SCRIPTS = ("dagre.min.js", "graph.js", "parts.js", "page.js")
+_SCRIPTS = ("dagre.min.js", "graph.js", "parts.js", "overview.js", "node.js", "page.js")
 _LONG = 400
 """Characters of an attribute, list of origins or literal; the rest is cut."""
 

@@ -35,7 +35,8 @@ class State {
     const node = this.nodes.get(key);
     return node ? [...this.sources(node), ...(this.readers.get(key) || [])] : [];
   }
-  get ranks() { // positions in a topological order
+  get ranks() {
+    // positions in a topological order
     if (!this._ranks) {
       this._ranks = new Map();
       const seen = new Set();
@@ -43,7 +44,10 @@ class State {
         const stack = [[start, false]];
         while (stack.length) {
           const [key, ready] = stack.pop();
-          if (ready) { this._ranks.set(key, this._ranks.size); continue; }
+          if (ready) {
+            this._ranks.set(key, this._ranks.size);
+            continue;
+          }
           if (seen.has(key)) continue;
           seen.add(key);
           stack.push([key, true]);
@@ -60,7 +64,8 @@ class States {
     this.passes = data.passes;
     this.cache = new Map([[-1, new State(new Map(data.first.map(node => [node.k, node])))]]);
   }
-  after(position) { // the state after the pass at `position` of the list; -1 is the model as loaded
+  after(position) {
+    // the state after the pass at `position` of the list; -1 is the model as loaded
     while (position >= 0 && !this.passes[position].set) position -= 1;
     if (!this.cache.has(position)) {
       let from = position - 1;
@@ -86,7 +91,10 @@ function findPlaces(before, after, pass) {
   const keys = changedKeys(pass);
   const parent = new Map(keys.map(key => [key, key]));
   const root = key => {
-    while (parent.get(key) !== key) { parent.set(key, parent.get(parent.get(key))); key = parent.get(key); }
+    while (parent.get(key) !== key) {
+      parent.set(key, parent.get(parent.get(key)));
+      key = parent.get(key);
+    }
     return key;
   };
   for (const state of [before, after])
@@ -94,7 +102,7 @@ function findPlaces(before, after, pass) {
       const node = state.nodes.get(key);
       if (node) for (const source of state.sources(node)) if (parent.has(source)) parent.set(root(source), root(key));
     }
-  const rank = key => after.ranks.has(key) ? after.ranks.get(key) : before.ranks.get(key) || 0;
+  const rank = key => (after.ranks.has(key) ? after.ranks.get(key) : before.ranks.get(key) || 0);
   const groups = new Map();
   for (const key of keys) {
     if (!groups.has(root(key))) groups.set(root(key), []);
@@ -117,14 +125,17 @@ function surroundings(before, after, keys, hops) {
     for (const key of edge)
       for (const state of [before, after])
         for (const other of state.neighbours(key))
-          if (!found.has(other) && found.size < DRAWN) { found.add(other); next.push(other); }
+          if (!found.has(other) && found.size < DRAWN) {
+            found.add(other);
+            next.push(other);
+          }
     edge = next;
   }
   return found;
 }
 
 const operatorOf = node => node.o.slice(node.o.lastIndexOf(".") + 1);
-const tail = (text, length) => text.length > length ? "…" + text.slice(1 - length) : text;
+const tail = (text, length) => (text.length > length ? "…" + text.slice(1 - length) : text);
 
 // Positions for both sides: one layout, in which what stays keeps its place, or one a side where too little stays.
 class Picture {
@@ -137,7 +148,9 @@ class Picture {
     this.width = Math.max(...this.graphs.map(graph => graph.graph().width));
     this.height = Math.max(...this.graphs.map(graph => graph.graph().height));
   }
-  left(side) { return (this.width - this.graphs[side].graph().width) / 2; }
+  left(side) {
+    return (this.width - this.graphs[side].graph().width) / 2;
+  }
   position(key) {
     const side = this.graphs[1].hasNode(key) ? 1 : 0;
     const { x, y } = this.graphs[side].node(key);
@@ -150,7 +163,10 @@ function layOut(states, keys) {
   graph.setGraph({ ranksep: 34, nodesep: 16, edgesep: 8, marginx: 20, marginy: 28 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const key of keys) {
-    const names = states.map(state => state.nodes.get(key)).filter(Boolean).map(operatorOf);
+    const names = states
+      .map(state => state.nodes.get(key))
+      .filter(Boolean)
+      .map(operatorOf);
     const wide = Math.max(...names.map(name => name.length * 7.6), Math.min(key.length, 24) * 6.1);
     graph.setNode(key, { width: Math.max(84, wide + 22), height: 40 });
   }
@@ -192,7 +208,16 @@ function draw(target, state, keys, picture, side, mark) {
     if (!node) continue;
     for (const source of new Set(state.sources(node))) {
       const edge = keys.has(source) && graph.edge(source, key);
-      if (edge) scene.append(svg("path", { class: "edge", d: path(edge.points), "data-from": source, "data-to": key, "marker-end": `url(#${arrow})` }));
+      if (edge)
+        scene.append(
+          svg("path", {
+            class: "edge",
+            d: path(edge.points),
+            "data-from": source,
+            "data-to": key,
+            "marker-end": `url(#${arrow})`,
+          }),
+        );
     }
   }
   for (const key of keys) {
@@ -205,9 +230,26 @@ function draw(target, state, keys, picture, side, mark) {
     const title = svg("title", {}, `${node.o}  ${key}`);
     const name = svg("text", { y: -2 }, operatorOf(node));
     const sub = svg("text", { y: 12, class: "sub" }, tail(end ? key.replace(/^\w+ /, "") : key, 24));
-    scene.append(svg("g", { class: `node ${mark(key)}${end ? " end" : ""}${more ? " more" : ""}`, "data-key": key, transform: `translate(${x},${y})` }, title, shape, name, sub));
+    scene.append(
+      svg(
+        "g",
+        {
+          class: `node ${mark(key)}${end ? " end" : ""}${more ? " more" : ""}`,
+          "data-key": key,
+          transform: `translate(${x},${y})`,
+        },
+        title,
+        shape,
+        name,
+        sub,
+      ),
+    );
   }
-  const head = svg("marker", { id: arrow, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0,0L8,4L0,8z" }));
+  const head = svg(
+    "marker",
+    { id: arrow, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
+    svg("path", { d: "M0,0L8,4L0,8z" }),
+  );
   target.replaceChildren(svg("defs", {}, head), svg("g", { class: "scene" }, scene));
 }
 
@@ -217,12 +259,18 @@ class Camera {
     this.sides = sides;
     this.view = { x: 0, y: 0, k: 1 };
     for (const side of sides) {
-      side.addEventListener("wheel", event => {
-        event.preventDefault();
-        const box = side.getBoundingClientRect();
-        this.zoom(Math.exp(-event.deltaY * 0.0016), event.clientX - box.left, event.clientY - box.top);
-      }, { passive: false });
-      side.addEventListener("pointerdown", event => { this.held = { x: event.clientX, y: event.clientY, far: false }; });
+      side.addEventListener(
+        "wheel",
+        event => {
+          event.preventDefault();
+          const box = side.getBoundingClientRect();
+          this.zoom(Math.exp(-event.deltaY * 0.0016), event.clientX - box.left, event.clientY - box.top);
+        },
+        { passive: false },
+      );
+      side.addEventListener("pointerdown", event => {
+        this.held = { x: event.clientX, y: event.clientY, far: false };
+      });
       side.addEventListener("pointermove", event => {
         if (!this.held || !event.buttons) return;
         this.held.far ||= Math.hypot(event.clientX - this.held.x, event.clientY - this.held.y) > 4;
@@ -235,8 +283,8 @@ class Camera {
   }
   zoom(factor, x, y) {
     const k = Math.min(3, Math.max(0.08, this.view.k * factor));
-    this.view.x = x - (x - this.view.x) * k / this.view.k;
-    this.view.y = y - (y - this.view.y) * k / this.view.k;
+    this.view.x = x - ((x - this.view.x) * k) / this.view.k;
+    this.view.y = y - ((y - this.view.y) * k) / this.view.k;
     this.view.k = k;
     this.apply();
   }
@@ -254,6 +302,7 @@ class Camera {
   }
   apply() {
     const { x, y, k } = this.view;
-    for (const side of this.sides) side.querySelector(".scene")?.setAttribute("transform", `translate(${x},${y}) scale(${k})`);
+    for (const side of this.sides)
+      side.querySelector(".scene")?.setAttribute("transform", `translate(${x},${y}) scale(${k})`);
   }
 }
