@@ -44,8 +44,12 @@ def leave_repro(
     np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     passes = ",".join(item["spec"] for item in report["passes"])
+    given = f"{shlex.join([*flags, '--samples', 'samples.npz'])}"
+    convert = f"{shlex.join([model, '--target', target.spec])} {given}"
     (folder / "command.txt").write_text(
-        f"{shlex.join(['graphrewrite', 'run', model, '--target', target.spec, *flags])} --samples samples.npz --numeric-each\n"
+        f"graphrewrite run {convert} --numeric-each\n"
+        f"graphrewrite bisect {convert}\n"
+        f"graphrewrite verify {shlex.join([model, f'rejected{candidate.suffix}'])} {given} --per-value\n"
         f"# passes that ran: {passes}\n"
     )
     return folder

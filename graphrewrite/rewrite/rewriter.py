@@ -51,6 +51,8 @@ from graphrewrite.rewrite.events import Listener, RewriteRecord
 GENERATED = "graphrewrite.generated_name"
 COLLECT = "collect-garbage"
 """Rule name of removing what nothing needs."""
+_REACH = 16
+"""Nodes between the two ends of a rewrite, views mostly."""
 FOLD_LIMIT = 64 << 20
 """Constant results above this many bytes are not computed while building: folding must not inflate the file."""
 
@@ -318,6 +320,17 @@ class Rewriter:
             del new.meta[GENERATED]
         set_layout(new, layout(old))  # it is told against the source's value of that name
 
+    def altered(self, value: Value, since: Node | None = None) -> None:
+        """Say that `value` does not hold any more what the source calls by its name, nor does what lies between `since` and it.
+
+        For rewrites that change a value and make up for it elsewhere. It goes by a name of ours until it takes another value's
+        place. Without this, comparing inner values with the source's would blame the rewrite.
+        """
+        for item in [value] if since is None else _between(since, value):
+            if not (item.meta.get(GENERATED) or item.is_graph_output() or item.producer() is None):
+                item.name = self.unique_name(f"{item.name}/altered")
+                item.meta[GENERATED] = True
+
     def _fit_output(self, old: Value, new: Value) -> Value:
         """A value that can stand as the graph output `old`: named like it, made by a node, in its graph."""
         graph = old.graph
@@ -561,6 +574,24 @@ class _Rewrite(contextlib.AbstractContextManager[None]):
         if isinstance(error, ShapeConflict):
             name = source_name(self._root)
             raise InternalError(f"{self._rule} at '{name}' built a wrong node: {error}") from error
+
+
+def _between(node: Node, value: Value) -> list[Value]:
+    """The values through which `value` depends on `node`, as far as `_REACH` nodes back."""
+    known: dict[Value, bool] = {}
+
+    def depends(item: Value, left: int) -> bool:
+        if item not in known:
+            producer = item.producer()
+            known[item] = producer is node
+            if producer is not None and producer is not node and left:
+                for operand in producer.inputs:
+                    if operand is not None and depends(operand, left - 1):
+                        known[item] = True
+        return known[item]
+
+    depends(value, _REACH)
+    return [item for item, found in known.items() if found]
 
 
 def _names(graph: Graph) -> set[str]:

@@ -76,6 +76,7 @@ class FoldAffineIntoConv(RewritePass):
         if "before" in match.named:
             return _rewrite_before(match, match.linear, rewriter)
         linear, result = match.linear, match["result"]
+        rewriter.altered(result, since=linear.node)
         bias = linear.bias_vector() if linear.bias is not None or match.offset is not None else None
         if match.scale is not None:
             linear.set_weight(rewriter, linear.scaled_outputs(match.scale))
@@ -247,6 +248,7 @@ def _broadcasts(operand: Value, node: Node) -> bool:
 
 
 def _rewrite_before(match: Affine, linear: Linear, rewriter: Rewriter) -> Value | None:
+    rewriter.altered(match.root.outputs[0])
     if match.scale is not None:
         linear.set_weight(rewriter, linear.scaled_inputs(match.scale))
         return match["x"]

@@ -70,6 +70,9 @@ class FoldAffineIntoReaders(RewritePass):
                 linear.change(rewriter, linear.scale_inputs(rewriter, vector), None)
             else:
                 linear.change(rewriter, None, linear.bias_vector() + vector)
+            read = linear.node.inputs[linear.form.data]
+            if read is not None:
+                rewriter.altered(read, since=match.root)
         return match["x"]
 
 

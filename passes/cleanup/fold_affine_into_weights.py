@@ -78,6 +78,7 @@ class FoldAffineIntoWeights(RewritePass):
         elif match.offset is not None and bias is not None:
             bias = bias + match.offset
         linear.change(rewriter, weights, bias)
+        rewriter.altered(match["x"], since=linear.node)
         return match["x"]
 
 

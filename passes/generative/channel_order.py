@@ -65,6 +65,10 @@ def _operand(node: Node, index: int, order: Order, depth: int) -> list[Action]:
 
 
 def _plan(value: Value, order: Order, depth: int) -> list[Action]:
+    return [lambda rewriter: rewriter.altered(value), *_made(value, order, depth)]
+
+
+def _made(value: Value, order: Order, depth: int) -> list[Action]:
     producer = value.producer()
     if producer is None or producer.domain != "":
         raise MatchFailure(f"'{value.name}' is an input", value)
@@ -192,4 +196,4 @@ def _linear_behind_reshape(node: Node, value: Value, order: Order) -> list[Actio
     if weight.ndim != 2 or weight.shape[axis] != size:
         raise MatchFailure("the weight is no matrix", gemm)
     bias = _bias(gemm, order) if gemm.op_type == "Gemm" else []
-    return [_set(gemm, 1, order.apply(weight, axis)), *bias]
+    return [lambda rewriter: rewriter.altered(operand), _set(gemm, 1, order.apply(weight, axis)), *bias]

@@ -141,4 +141,7 @@ class _MoveGain:
         """Scale the constants and drop the product."""
         for act in self._actions(match):
             act(rewriter)
-        return match["activated"]
+        activated = match["activated"]
+        assert activated is not None
+        rewriter.altered(activated)
+        return activated

@@ -32,6 +32,10 @@ def plan(value: Value | None, factor: float, reader: Node, depth: int = 0) -> li
         return [_constant(value, factor, reader)]
     if len({use.node for use in value.uses()}) != 1 or value.is_graph_output():
         raise MatchFailure(f"'{value.name}' is also used elsewhere", value)
+    return [lambda rewriter: rewriter.altered(value), *_made(value, factor, depth)]
+
+
+def _made(value: Value, factor: float, depth: int) -> list[Action]:
     node = value.producer()
     if node is None or node.domain != "":
         raise MatchFailure(f"'{value.name}' is an input", value)
