@@ -274,7 +274,7 @@ class _Search:
         """The first value that `rewrite` has changed, and of several rewrites the one that computes it."""
         once = {
             (item.rule, item.root): item for item in reversed(rewrite.records)
-        }  # a rewrite may hold others
+        }  # a rewrite may hold others of its rule
         records = tuple(reversed(once.values()))
         model = rewrite.after
         try:

@@ -86,6 +86,16 @@ CASES = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """One rewrite: its number in the pass, its rule and root, and how many of that rule and root came before."""
+
+    index: int
+    rule: str
+    root: str
+    occurrence: int
+
+
 class _Trigger(BaseListener):
     """True while the chosen rewrite runs, until the fault has struck."""
 
@@ -93,8 +103,12 @@ class _Trigger(BaseListener):
         self._rule, self._root = rule, root
         self._left = occurrence
         self.armed = False
+        self._last: RewriteRecord | None = None
 
     def rewrite_started(self, record: RewriteRecord) -> None:
+        if _continues(self._last, record):
+            return
+        self._last = record
         hit = record.rule == self._rule and self._root in (None, record.root)
         self.armed = hit and self._left in (0, None)
         if self._left is not None:
@@ -102,6 +116,11 @@ class _Trigger(BaseListener):
 
     def strike(self) -> None:
         self.armed = False
+
+
+def _continues(last: RewriteRecord | None, record: RewriteRecord) -> bool:
+    """Whether a rewrite is part of the last one: of the same rule and root, and done together with it."""
+    return last is not None and dataclasses.replace(record, index=last.index) == last
 
 
 def _wrong_constant(rewriter: Rewriter, trigger: _Trigger) -> None:
@@ -189,8 +208,8 @@ FAULTS: dict[str, Patch] = {
 }
 
 
-def rewrites(case: Case) -> list[tuple[str, str, int]]:
-    """The rewrites of the case's pass under its rule: rule, root, and how many of that rule and root came before."""
+def rewrites(case: Case) -> list[Place]:
+    """The rewrites of the case's pass under its rule."""
     model, journal = load(case.path), Journal()
     for item in build("default", "tflite"):
         if item.name == case.item:
@@ -199,10 +218,14 @@ def rewrites(case: Case) -> list[tuple[str, str, int]]:
         run_pipeline(model, [item])
     seen: Counter[tuple[str, str]] = Counter()
     found = []
+    last: RewriteRecord | None = None
     for record in journal.records:
+        if _continues(last, record):
+            continue
+        last = record
         key = record.rule, record.root
         if case.rule in ("", record.rule):
-            found.append((*key, seen[key]))
+            found.append(Place(record.index, *key, seen[key]))
         seen[key] += 1
     return found
 
@@ -230,38 +253,39 @@ def planted(case: Case, rule: str, root: str | None, occurrence: int | None) -> 
             del cls.run  # type: ignore[misc]
 
 
-def places(case: Case) -> list[tuple[str, str, int]]:
+def places(case: Case) -> list[Place]:
     """Where to plant the fault: the rewrites, nearest to the wanted one first."""
     every = rewrites(case)
     order = sorted(range(len(every)), key=lambda index: abs(index - case.at * len(every)))
     return [every[index] for index in order]
 
 
-def find(case: Case) -> tuple[tuple[str, str, int], Bisection]:
+def find(case: Case) -> tuple[Place, Bisection]:
     """Plant the fault where it shows, and bisect: where it was, and the answer.
 
     A place where the fault changes no output (nothing to swap, a constant that is not read) is passed over.
     """
     for place in places(case):
-        with planted(case, *place):
+        with planted(case, place.rule, place.root, place.occurrence):
             found = bisect(case.path)
         if found.guilt is not Guilt.NOTHING:
             return place, found
     raise AssertionError(f"{case.name}: the fault shows nowhere")
 
 
-def named(case: Case, place: tuple[str, str, int], found: Bisection) -> bool:
+def named(case: Case, place: Place, found: Bisection) -> bool:
     """Whether the answer names the pass and the rewrite in which the fault was planted, and them only."""
-    return found.passes == (case.item,) and [(item.rule, item.root) for item in found.rewrites] == [place[:2]]
+    rewrites = [(item.index, item.rule, item.root) for item in found.rewrites]
+    return found.passes == (case.item,) and rewrites == [(place.index, place.rule, place.root)]
 
 
-def reduced(case: Case, place: tuple[str, str, int], folder: Path) -> Reduction:
+def reduced(case: Case, place: Place, folder: Path) -> Reduction:
     """The smallest model in which the fault still shows.
 
     Where it was not planted at the first rewrite of that rule and root, it is at all of them: they are counted anew there.
     """
-    rule, root, occurrence = place
-    with planted(case, rule, None if case.everywhere else root, None if occurrence or case.everywhere else 0):
+    everywhere = case.everywhere or place.occurrence > 0
+    with planted(case, place.rule, None if case.everywhere else place.root, None if everywhere else 0):
         return reduce(case.path, output=folder / f"{case.name}.onnx")
 
 
@@ -284,8 +308,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             small = reduced(case, place, Path(folder))
         print(
-            f"{case.name:<36} {case.model:<26} {place[0]} at '{place[1]}': {verdict}, {found.states} states, {bisected:.1f} s; "
-            f"{small.source_nodes} -> {small.nodes} nodes, {small.checks} checks, "
+            f"{case.name:<36} {case.model:<26} {place.index} {place.rule} at '{place.root}': {verdict}, {found.states} states, "
+            f"{bisected:.1f} s; {small.source_nodes} -> {small.nodes} nodes, {small.checks} checks, "
             f"{time.perf_counter() - started - bisected:.1f} s",
             flush=True,
         )
