@@ -300,7 +300,7 @@ class _Search:
         if plan.inputs or not path.exists():
             return None
         try:
-            names = self.target.values(path)
+            names = self.target.values(path, self.original.computed())
             found = compare_values(
                 self.original,
                 lambda asked: next(iter(self.target.probes(path, asked).values())),

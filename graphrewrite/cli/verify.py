@@ -161,7 +161,14 @@ def _values(
         found = target.probes(path, asked)
         return found.get(verdict.failing_runner) or next(iter(found.values()))
 
-    return compare_values(original, probe, target.values(path), sample=sample, feed=feed, tolerance=tolerance)
+    return compare_values(
+        original,
+        probe,
+        target.values(path, original.computed()),
+        sample=sample,
+        feed=feed,
+        tolerance=tolerance,
+    )
 
 
 def _refuse_noise(path: str, reference: Reference) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,8 +96,8 @@ class Target:
         """
         raise NotImplementedError
 
-    def values(self, path: Path) -> tuple[str, ...]:
-        """Names of the values that a model written at `path` computes on the way to its outputs, in the order it does so.
+    def values(self, path: Path, names: Collection[str]) -> tuple[str, ...]:
+        """Those of the source's values called `names` that a model at `path` computes on the way to its outputs.
 
         Raises:
             NotChecked: the target can't look into its files.
@@ -105,7 +105,8 @@ class Target:
         raise NotChecked(f"values inside of {self.suffix} files can't be read: compare the outputs only")
 
     def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
-        """As `runners`, for runs that give the values called `names`, as the file stores them, in place of the outputs.
+        """As `runners`, for runs that give the values called `names` (of `values`), as the file stores them, besides the outputs
+        or in their place.
 
         Raises:
             NotChecked: it can't be run here.

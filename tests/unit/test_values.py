@@ -125,7 +125,7 @@ class TestFile:
 
     def test_channels_last_values_are_turned_back(self, model: str, path: Path) -> None:
         original, _ = converted(model)
-        names = TARGET.values(path)
+        names = TARGET.values(path, original.computed())
         for label in ("litert-xnnpack", "litert-kernels"):
             found = compare_values(
                 original,
@@ -145,7 +145,7 @@ class TestFile:
             asked.append(len(names))
             return TARGET.probes(path, names)["litert-kernels"]
 
-        found = compare_values(original, probe, TARGET.values(path))
+        found = compare_values(original, probe, TARGET.values(path, original.computed()))
         assert asked == [1, 1, 1, 1]
         assert all(item.passed for item in found)
 
@@ -177,7 +177,8 @@ class TestFile:
         assert "all 4 values" in capsys.readouterr().out
 
     def test_exposing_keeps_the_file_as_it_is(self, path: Path) -> None:
-        names = TARGET.values(path)
+        names = TARGET.values(path, original_names := ("a", "b", "c", "y"))
+        assert names == original_names
         expose(path, Path("twin.tflite"), names)
         before, after = read(path), read("twin.tflite")
         assert Path("twin.tflite").read_bytes()[-4:] != path.read_bytes()[-4:]
@@ -188,7 +189,27 @@ class TestFile:
 
     def test_a_target_that_cannot_look_inside_says_so(self, path: Path) -> None:
         with pytest.raises(NotChecked, match="outputs only"):
-            Target.values(TARGET, path)
+            Target.values(TARGET, path, ())
+
+    @pytest.mark.parametrize(
+        ("target", "module", "suffix"),
+        [("openvino", "openvino", ".xml"), ("coreml", "coremltools", ".mlpackage")],
+    )
+    def test_other_targets(
+        self, model: str, target: str, module: str, suffix: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip(module)
+        assert main(["run", model, "--target", target, "--precision", "fp32"]) == 0
+        capsys.readouterr()
+        assert main(["verify", model, f"model{suffix}", "--per-value"]) == 0
+        assert "all 4 values inside" in capsys.readouterr().out
+        other = onnx.load(model)
+        other.graph.node[1].op_type = "Sigmoid"
+        onnx.save(other, "other.onnx")
+        assert main(["verify", "other.onnx", f"model{suffix}", "--per-value"]) == 4
+        lines = capsys.readouterr().out.splitlines()
+        assert "the first is written by Sigmoid 'second':" in lines[1]
+        assert lines[2].split()[0] == "b"
 
 
 def test_an_order_is_guessed_only_where_it_fits() -> None:

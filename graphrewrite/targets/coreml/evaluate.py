@@ -8,7 +8,8 @@ int32, and each op of a half-precision program is rounded to float16.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from graphrewrite.ir import (
 from graphrewrite.targets.coreml.decode import Weights, decompress, numpy_type
 from graphrewrite.targets.coreml.dialect import DOMAIN, defined, target_op
 from graphrewrite.targets.coreml.package import model_file
-from graphrewrite.targets.coreml.ports import Port, from_metadata
+from graphrewrite.targets.coreml.ports import Port, from_metadata, identifier
 from graphrewrite.targets.failures import RunFailed
 
 _BLOCKS = {"cond": ("then_branch", "else_branch"), "while_loop": ("cond", "body")}
@@ -43,13 +44,14 @@ _BLOCKS = {"cond": ("then_branch", "else_branch"), "while_loop": ("cond", "body"
 class Evaluator:
     """A loaded package. Call it with arrays by input name; it returns arrays by output name, in the file's order.
 
-    Names, types and shapes are the source model's where the file records them (see `ports`), else the file's own.
+    Names, types and shapes are the source model's where the file records them (see `ports`), else the file's own. The values
+    called `inner` in the source (see `inner_names`) are returned as well, as they are in the file.
 
     Raises:
         NotChecked: the package can't be read, or holds ops that have no meaning here (all of them are named).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inner: Sequence[str] = ()) -> None:
         from graphrewrite.numeric.reference import create_session
 
         self.model, metadata = read_package(path)
@@ -57,7 +59,11 @@ class Evaluator:
         self.inputs, self.outputs = (
             ports if ports is not None else (_own(self.model.graph.inputs), _own(self.model.graph.outputs))
         )
-        self._names = [value.name or "" for value in self.model.graph.outputs]
+        self._inner = inner
+        graph = self.model.graph
+        wanted = {identifier(name) for name in inner} - {value.name for value in graph.outputs}
+        graph.outputs.extend(item for node in graph for item in node.outputs if item.name in wanted)
+        self._names = [value.name or "" for value in graph.outputs]
         self._session = create_session(to_runnable_proto(self.model))
 
     def __call__(self, sample: Mapping[str, Array]) -> dict[str, Array]:
@@ -70,7 +76,20 @@ class Evaluator:
         except Exception as error:  # ONNX Runtime raises many types
             raise RunFailed(f"the decoded package does not run: {error}") from error
         found = dict(zip(self._names, results, strict=True))
-        return {item.source: item.from_file(found[item.name]) for item in self.outputs}
+        given = {item.source: item.from_file(found[item.name]) for item in self.outputs}
+        return {name: found[identifier(name)] for name in self._inner} | given
+
+
+def inner_names(path: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` whose identifier the main function of a package computes; where two have one identifier, neither.
+
+    Raises:
+        NotChecked: see `Evaluator`.
+    """
+    model, _ = read_package(path)
+    held = {value.name for node in model.graph for value in node.outputs}
+    identifiers = Counter(map(identifier, names))
+    return tuple(name for name in names if identifier(name) in held and identifiers[identifier(name)] == 1)
 
 
 def _own(values: Iterable[Value]) -> list[Port]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +58,27 @@ class CoreMLTarget(CoreMLOptions, Target):
         found["coreml-evaluator"] = Evaluated(path)
         return found
 
+    def values(self, path: Path, names: Collection[str]) -> tuple[str, ...]:
+        """What the main function computes under the identifiers that these names become."""
+        from graphrewrite.targets.coreml.evaluate import inner_names
+
+        return inner_names(path, names)
+
+    def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
+        """The evaluator of the saved file, which sees every value; Core ML itself gives outputs only."""
+        return {"coreml-evaluator": Evaluated(path, names)}
+
     def facts(self, runners: Mapping[str, Runner]) -> dict[str, Any]:
         """Which runner did the check."""
         return {"checked_by": list(runners)}
 
 
 class Evaluated:
-    """A Runner that decodes the saved package once and runs what it says."""
+    """A Runner that decodes the saved package once and runs what it says; gives inner values of some source names as well."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inner: Sequence[str] = ()) -> None:
         self.path = path
+        self.inner = inner
         self.evaluator: Evaluator | None = None
 
     def __call__(self, sample: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -75,7 +86,7 @@ class Evaluated:
         from graphrewrite.targets.coreml.evaluate import Evaluator
 
         if self.evaluator is None:
-            self.evaluator = Evaluator(self.path)
+            self.evaluator = Evaluator(self.path, self.inner)
         return self.evaluator(sample)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from graphrewrite.ir import Array
 from graphrewrite.targets.failures import InputRefused, LoadFailed, RunFailed
 from graphrewrite.targets.openvino.package import core, openvino
 
+_GIVEN = frozenset({"Constant", "Parameter", "Result"})
+"""Operations that compute nothing."""
+
 
 class CpuPlugin:
     """A Runner: loads the files when first called, and keeps them loaded.
@@ -19,8 +22,9 @@ class CpuPlugin:
     By default the plugin computes in bfloat16 where the processor has it, 0.7 % off; here float32 is asked for.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int = 0, extra_outputs: Sequence[str] = ()) -> None:
         self.path = path
+        self.extra_outputs = extra_outputs
         self.threads = threads
         self._compiled: Any = None
 
@@ -57,6 +61,14 @@ class CpuPlugin:
         except RuntimeError as error:
             raise RunFailed(_first_line(error)) from error
 
+    def _model(self) -> Any:
+        if not self.extra_outputs:
+            return self.path
+        model = core().read_model(self.path)
+        there = {name for port in model.outputs for name in port.get_names()}
+        model.add_outputs([name for name in self.extra_outputs if name not in there])
+        return model
+
     def compiled(self) -> Any:
         """The model, compiled for float32.
 
@@ -68,10 +80,24 @@ class CpuPlugin:
             if self.threads:
                 config["INFERENCE_NUM_THREADS"] = self.threads
             try:
-                self._compiled = core().compile_model(self.path, "CPU", config)
+                self._compiled = core().compile_model(self._model(), "CPU", config)
             except RuntimeError as error:
                 raise LoadFailed(_first_line(error)) from error
         return self._compiled
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Names of what the main graph of a saved model computes, in the order in which it does.
+
+    Raises:
+        LoadFailed: it can't be read.
+    """
+    try:
+        model = core().read_model(path)
+    except RuntimeError as error:
+        raise LoadFailed(_first_line(error)) from error
+    computed = (op for op in model.get_ordered_ops() if op.get_type_name() not in _GIVEN)
+    return [name for op in computed for port in op.outputs() for name in sorted(port.get_names())]
 
 
 def _first_line(error: Exception) -> str:

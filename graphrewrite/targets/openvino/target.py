@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from graphrewrite.errors import MissingExtra
@@ -63,6 +63,18 @@ class OpenVINOTarget(Target):
         from graphrewrite.targets.openvino.runtime import CpuPlugin
 
         return {"openvino-cpu": CpuPlugin(path)}
+
+    def values(self, path: Path, names: Collection[str]) -> tuple[str, ...]:
+        """The tensors of the main graph that bear these names."""
+        from graphrewrite.targets.openvino.runtime import tensor_names
+
+        return tuple(name for name in tensor_names(path) if name in names)
+
+    def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
+        """The CPU plugin, on the model with these outputs in addition."""
+        from graphrewrite.targets.openvino.runtime import CpuPlugin
+
+        return {"openvino-cpu": CpuPlugin(path, extra_outputs=names)}
 
 
 TARGET = OpenVINOTarget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,13 @@ class TFLiteTarget(Target):
         """LiteRT with XNNPACK, and with its own kernels as an independent second opinion."""
         return {"litert-xnnpack": LiteRT(path, xnnpack=True), "litert-kernels": LiteRT(path, xnnpack=False)}
 
-    def values(self, path: Path) -> tuple[str, ...]:
-        """What the operators of the main graph write."""
+    def values(self, path: Path, names: Collection[str]) -> tuple[str, ...]:
+        """What the operators of the main graph write under these names."""
         from graphrewrite.targets.tflite.read import read
 
         graph = read(path).subgraphs[0]
-        return tuple(graph.tensors[index].name for item in graph.operators for index in item.outputs)
+        written = (graph.tensors[index].name for item in graph.operators for index in item.outputs)
+        return tuple(name for name in written if name in names)
 
     def probes(self, path: Path, names: Sequence[str]) -> Mapping[str, Runner]:
         """LiteRT with XNNPACK on a copy of the file whose outputs are these, and its own kernels on the file itself."""
