@@ -7,7 +7,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import add_model, add_pipeline, add_samples, passes_of, repeated
+from graphrewrite.cli.flags import OF_SOURCE, add_model, add_pipeline, add_samples, passes_of, repeated
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def _commands(found: Bisection, arguments: argparse.Namespace) -> list[str]:
     ]
     if len(found.stops) == 1:  # it breaks on the way: this is the state before
         return [*commands, f"graphrewrite run {model}{repeated(arguments)} --debug"]
-    return [*commands, f"graphrewrite verify {model} after.onnx --per-value"]
+    given = repeated(arguments, ("precision", *OF_SOURCE))
+    return [*commands, f"graphrewrite verify {model} after.onnx{given} --per-value"]
 
 
 def _lines(found: Bisection, commands: list[str]) -> list[str]:

@@ -7,6 +7,8 @@ import shlex
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from graphrewrite.pipeline import Pass
     from graphrewrite.sources.opening import Opening
     from graphrewrite.targets.base import Target
@@ -152,16 +154,20 @@ def pipeline_of(arguments: argparse.Namespace) -> list[Pass]:
     return build(passes_of(arguments), target.name, target.options)
 
 
-def repeated(arguments: argparse.Namespace) -> str:
-    """The flags that make the same pipeline and samples for another command, as a shell reads them; "" where all are defaults."""
+OF_PIPELINE = ("target", "precision", "minimum_deployment_target", "passes")
+"""What says how to convert."""
+OF_SOURCE = ("shape", "inputs", "outputs", "normalize", "io_layout", "samples", "seed")
+"""What says how to take and run the original."""
+
+
+def repeated(arguments: argparse.Namespace, names: Sequence[str] = (*OF_PIPELINE, *OF_SOURCE)) -> str:
+    """Those of the flags `names` that are not at their defaults, for another command, as a shell reads them."""
     given: list[str] = []
-    for flag in ("target", "precision", "minimum_deployment_target", "samples", "seed"):
-        content = getattr(arguments, flag, None)
-        if content not in (None, 0) and (flag, content) != ("target", "tflite"):
-            given += [f"--{flag.replace('_', '-')}", str(content)]
-    for flag in ("passes", "shape", "inputs", "outputs", "normalize", "io_layout"):
-        for content in getattr(arguments, flag) or ():
-            given += [f"--{flag.replace('_', '-')}", content]
+    for name in names:
+        content = getattr(arguments, name, None)
+        for item in content if isinstance(content, list) else [content]:
+            if item not in (None, 0) and (name, item) != ("target", "tflite"):
+                given += [f"--{name.replace('_', '-')}", str(item)]
     return "".join(f" {shlex.quote(item)}" for item in given)
 
 

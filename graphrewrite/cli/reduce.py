@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import add_model, add_pipeline, add_samples, passes_of
+from graphrewrite.cli.flags import OF_PIPELINE, add_model, add_pipeline, add_samples, passes_of, repeated
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -104,14 +104,8 @@ def _command(arguments: argparse.Namespace, found: Reduction | None) -> str:
             "{samples}", shlex.quote(samples)
         )
         return text
-    words = ["graphrewrite", "run", model, "--samples", samples]
-    for flag in ("target", "precision", "minimum_deployment_target"):
-        content = getattr(arguments, flag)
-        if content is not None and (flag, content) != ("target", "tflite"):
-            words += [f"--{flag.replace('_', '-')}", content]
-    for content in arguments.passes or ():
-        words += ["--passes", content]
-    return shlex.join(words)
+    given = repeated(arguments, OF_PIPELINE)
+    return f"graphrewrite run {shlex.quote(model)} --samples {shlex.quote(samples)}{given}"
 
 
 def _json(arguments: argparse.Namespace, found: Reduction) -> dict[str, object]:

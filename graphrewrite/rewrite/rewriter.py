@@ -327,9 +327,15 @@ class Rewriter:
         place. Without this, comparing inner values with the source's would blame the rewrite.
         """
         for item in [value] if since is None else _between(since, value):
-            if not (item.meta.get(GENERATED) or item.is_graph_output() or item.producer() is None):
-                item.name = self.unique_name(f"{item.name}/altered")
-                item.meta[GENERATED] = True
+            producer = item.producer()
+            if item.meta.get(GENERATED) or item.is_graph_output() or producer is None:
+                continue
+            item.name = self.unique_name(f"{item.name}/altered")
+            item.meta[GENERATED] = True
+            named = dict.fromkeys([producer, *(use.node for use in item.uses())])
+            for listener in self.listeners:
+                for node in named:
+                    listener.node_changed(node)
 
     def _fit_output(self, old: Value, new: Value) -> Value:
         """A value that can stand as the graph output `old`: named like it, made by a node, in its graph."""
