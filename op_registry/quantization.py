@@ -86,6 +86,14 @@ def mil_quantize_linear(node: OpNode, m: MIL) -> Value:
     target = node.dtype(2) if node.has(2) else DataType(given) if given else DataType.UINT8
     if target not in _QUANTIZED:
         node.refuse(f"it quantises to {target.name.lower()}, which Core ML does not compute with", "use int8")
+    if target.bitwidth == 8 and m.has("quantize") and _mil_comes_back(node):
+        return m.rewriter.op(
+            "quantize",
+            *_mil_plain_operands(node, m),
+            domain="mil",
+            output_dtype=target.name.lower(),
+            **_mil_axis(node),
+        )
     x, scale = m.cast(node.input(0), DataType.FLOAT), m.cast(node.input(1), DataType.FLOAT)
     steps = [m.op("real_div", x, _mil_along(node, m, scale))]
     steps.append(m.op("round", steps[-1]))
@@ -106,6 +114,9 @@ def mil_dequantize_linear(node: OpNode, m: MIL) -> Value:
     target = DataType(given) if given else node.dtype(1)
     if source not in _QUANTIZED | {DataType.INT32} or target not in FLOATS:
         node.refuse(f"Core ML has no arithmetic from {source.name.lower()} to {target.name.lower()}")
+    producer = node.input(0).producer()
+    if producer is not None and (producer.domain, producer.op_type) == ("mil", "quantize"):
+        return m.rewriter.op("dequantize", *_mil_plain_operands(node, m), domain="mil", **_mil_axis(node))
     x = m.cast(node.input(0), DataType.INT32)
     if node.has(2) and not _is_zero(node.input(2)):
         x = m.op("sub", x, _mil_along(node, m, m.cast(node.input(2), DataType.INT32)))
@@ -114,6 +125,52 @@ def mil_dequantize_linear(node: OpNode, m: MIL) -> Value:
     if source.bitwidth > 8:
         _stay_wide(number, y)
     return m.cast(y, target)
+
+
+def _mil_comes_back(node: OpNode) -> bool:
+    """True where a QuantizeLinear is read by DequantizeLinear only, so that 8 bits need not be computed with.
+
+    Core ML knows the pair, from iOS17 on, and runs what lies between in 8 bits where the device can.
+    """
+    result = node.outputs[0]
+    readers = [use.node for use in result.uses()]
+    return (
+        not result.is_graph_output()
+        and _mil_is_plain(node)
+        and all(reader.op_type == "DequantizeLinear" and _mil_is_plain(OpNode(reader)) for reader in readers)
+    )
+
+
+def _mil_is_plain(node: OpNode) -> bool:
+    """Constant scales in float32, one or one a slice, and constant zero points."""
+    scale = node.const(1)
+    return (
+        scale is not None
+        and scale.dtype == np.float32
+        and bool(scale.all())
+        and scale.ndim < 2
+        and (not node.has(2) or node.const(2) is not None)
+        and not node.attr("block_size")
+        and DataType.FLOAT in (node.dtype(), node.outputs[0].dtype)
+        and node.rank() > 0
+    )
+
+
+def _mil_plain_operands(node: OpNode, m: MIL) -> list[Value | None]:
+    """Data, scale and zero point, the last two as scalars where they are the same for all."""
+    found: list[Value | None] = [node.input(0)]
+    for index in (1, 2):
+        content = node.const(index) if node.has(index) else None
+        if content is None:
+            found.append(None)
+        else:
+            found.append(m.rewriter.constant(content.reshape(()) if content.size == 1 else content))
+    return found
+
+
+def _mil_axis(node: OpNode) -> dict[str, int]:
+    scale = node.const(1)
+    return {} if scale is None or scale.size == 1 else {"axis": node.axis()}
 
 
 def _stay_wide(*values: Value) -> None:

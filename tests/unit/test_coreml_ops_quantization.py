@@ -30,6 +30,22 @@ def test_there_and_back(dtype: str, precision: str) -> None:
     check_coreml(model, {"x": X}, precision=precision, rtol=1e-3)
 
 
+@PRECISIONS
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_the_pair_that_core_ml_knows(dtype: str, precision: str) -> None:
+    """From iOS17 on, where nothing else reads the 8 bits; here one of the two pairs has another reader."""
+    model = f"""{HEAD} m (float[2,5] x) => (float[2,5] y, float[2,5] w, {dtype}[2,5] r)
+      <float s = {{0.25}}, {dtype} z = {{3}}, float[5] t = {{0.5, 1, 0.125, 2, 0.25}}, {dtype}[5] u = {{0, 1, 2, 100, 7}}> {{
+        q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)
+        p = QuantizeLinear<axis=1>(x, t, u) d = DequantizeLinear<axis=1>(p, t, u)
+        w = Neg(d) r = QuantizeLinear(d, s, z) v = DequantizeLinear(r, s, z) }}"""
+    graph = check_coreml(model, {"x": X}, precision=precision, deployment="iOS17", rtol=1e-3)
+    kinds = [node.op_type for node in graph.graph]
+    assert kinds.count("quantize") == kinds.count("dequantize") == 2
+    assert "real_div" in kinds
+    assert "quantize" not in [node.op_type for node in check_coreml(model, {"x": X}).graph]
+
+
 def test_run_time_scales_by_axis() -> None:
     model = f"""{HEAD} m (float[2,5] x, float[5] s, uint8[5] z) => (uint8[2,5] q, float[2,5] y) {{
       q = QuantizeLinear<axis=-1>(x, s, z) y = DequantizeLinear<axis=1>(q, s, z) }}"""

@@ -219,8 +219,8 @@ class _Emitter:
             if value is None:
                 continue
             slot = entry.slot(index)
-            if (node.op_type, slot) in _WRITTEN_TO and is_constant(value):
-                var = self._copied(value)
+            if (node.op_type, slot) in _OWN and is_constant(value):
+                var = self._own(value)
             else:
                 var = self._operand(value, floating if index in entry.data_of(len(node.inputs)) else "")
             if entry.variadic and index >= len(entry.operands) - 1:
@@ -327,13 +327,12 @@ class _Emitter:
         packed = packed_weights(value, array, _NUMPY[dtype])
         return None if packed is None else self._op(_UNPACK, value.name or "weights", **packed)
 
-    def _copied(self, value: Value) -> Any:
-        """An int32 constant of its own for one operand."""
+    def _own(self, value: Value) -> Any:
+        """A constant of its own for one operand, in the type that it has."""
         array = constant_array(value)
         assert array is not None
-        return self.builder.const(
-            val=array.astype(np.int32, copy=True), name=self.names.unique(value.name or "const")
-        )
+        content = array.copy() if array.ndim else array[()]
+        return self.builder.const(val=content, name=self.names.unique(value.name or "const"))
 
     def _as(self, var: Any, dtype: str, name: str) -> Any:
         """`var` cast to a MIL type; itself where it is that, and one cast for all who want it."""
@@ -372,8 +371,16 @@ class _Emitter:
 
 
 _UNPACK = "constexpr_affine_dequantize"
-_WRITTEN_TO = frozenset({("slice_by_index", "begin"), ("slice_by_index", "end")})
-"""Operands whose content coremltools changes in place (it counts negative bounds from the front): never a shared constant."""
+_OWN = frozenset(
+    {
+        ("slice_by_index", "begin"),
+        ("slice_by_index", "end"),
+        ("quantize", "zero_point"),
+        ("dequantize", "zero_point"),
+    }
+)
+"""Operands whose constants no other reads: coremltools changes bounds in place (it counts negative ones from the front), and the
+zero points are the one place where 8 bits are not widened."""
 _NUMPY = {"bool": np.bool_, "fp16": np.float16, "fp32": np.float32, "int32": np.int32}
 
 
