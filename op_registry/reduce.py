@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Dims, Value, constant_array, dims
+from graphrewrite.ir import DataType, Dims, Value, constant_array, dims, refine
 from graphrewrite.registry import Onnx, OpNode, lowering
 
-from .computed_axes import without
 from .division import mil_truncated_quotient
 from .precision import FLOATS
 
@@ -257,7 +256,9 @@ def reduce_as_asked(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
     extreme = {"ReduceMax": -math.inf, "ReduceMin": math.inf}.get(node.op_type)
     run_time = node.has(1) and given is None and node.dims(1) != (0,)
     if run_time and not node.attr("keepdims") and not node.attr("noop_with_empty_axes"):
-        return without(node, b, b.op(node.op_type, x, node.input(1), keepdims=1))
+        kept = b.op(node.op_type, x, node.input(1), keepdims=1)
+        refine(kept, None, (None,) * node.rank())
+        return b.op("Squeeze", kept, node.input(1))
     attributes = dict(node.node.attributes.items())
     operands = node.inputs
     if extreme is not None and 0 in node.dims():

@@ -168,6 +168,26 @@ def max_unpool(node: OpNode, t: TFLite) -> Value:
     return pad_zeros(t, y, {axis: (0, want - has) for axis, (want, has) in enumerate(zip(wanted, whole))})
 
 
+@expansion("MaxUnpool")
+def values_put_back(node: OpNode, b: Onnx) -> Value:
+    """Values put back to the places that MaxPool's Indices name, zeros elsewhere; what shares a place is equal."""
+    shape = node.static(0)
+    count, kernel = len(shape) - 2, node.attr("kernel_shape")
+    strides, _, pads = spatial_attributes(node, count)
+    whole = [
+        *shape[:2],
+        *((shape[i + 2] - 1) * strides[i] - pads[i] - pads[i + count] + kernel[i] for i in range(count)),
+    ]
+    if node.has(2) and node.ints(2) != whole:
+        node.refuse(
+            "output_shape: ONNX counts Indices in the shape without it, ONNX Runtime in the shape that it gives",
+            "leave it out, and put a Pad behind",
+        )
+    x, index = b.reshape(node.input(0), [-1]), b.reshape(node.input(1), [-1])
+    zeros = b.op("Expand", b.like(0, x), b.i64([math.prod(whole)]))
+    return b.reshape(b.op("ScatterElements", zeros, index, x, axis=0), whole)
+
+
 @expansion("Col2Im")
 def col2im(node: OpNode, b: Onnx) -> Value:
     """Adding up blocks is a transposed convolution whose weights put each row of the block to its place."""

@@ -233,3 +233,38 @@ def test_forms_of_recurrent_layers(tmp_path: Path, op_type: str, attributes: dic
         op_type, operands, constants=fixed, outputs=outputs, opset=22, hidden_size=hidden, **attributes
     )
     right(model, {"x": x}, folder=tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align", [0, 1])
+def test_sampling_of_volumes(tmp_path: Path, mode: str, padding: str, align: int) -> None:
+    x, grid = normal(2, 3, 4, 5, 6), 1.2 * normal(2, 3, 2, 4, 3)
+    model = single("GridSample", {"x": x, "g": grid}, mode=mode, padding_mode=padding, align_corners=align)
+    right(model, {"x": x, "g": grid}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "attributes", [{}, {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 2]}], ids=str
+)
+def test_deformable_convolution(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    height, width = (4, 8) if attributes else (6, 7)
+    operands = {
+        "x": normal(2, 4, 8, 8),
+        "w": normal(6, 2, 3, 2),
+        "o": normal(2, 2 * 2 * 6, height, width),
+        "b": normal(6),
+        "m": normal(2, 2 * 6, height, width),
+    }
+    fixed = {name: array for name, array in operands.items() if name in "wb"}
+    model = single("DeformConv", operands, constants=fixed, group=2, offset_group=2, **attributes)
+    sample = {name: array for name, array in operands.items() if name not in fixed}
+    right(model, sample, folder=tmp_path, names=["GroupConvolution"])
+
+
+def test_values_go_back_to_where_they_were_the_maximum(tmp_path: Path) -> None:
+    x = normal(1, 2, 2, 3)
+    place = np.asarray([0, 3, 4, 13, 14, 16]).reshape(2, 3)
+    index = np.stack([place, place + 24])[None]
+    model = single("MaxUnpool", {"x": x, "i": index}, kernel_shape=[2, 2], strides=[2, 2])
+    right(model, {"x": x, "i": index}, folder=tmp_path)

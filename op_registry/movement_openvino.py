@@ -1,4 +1,4 @@
-"""Axes that are computed at run time, for a target whose values must have a known rank."""
+"""Axes, repeats and pads that OpenVINO gets wrong, or lacks."""
 
 from __future__ import annotations
 
@@ -15,43 +15,12 @@ def dim_of(b: Onnx, x: Value, dim: Dim, axis: int) -> Value:
     return b.i64([dim]) if isinstance(dim, int) else b.op("Shape", x, start=axis, end=axis + 1)
 
 
-def _count(node: OpNode) -> int:
-    """How many axes operand 1 names."""
-    (count,) = node.static(1)
-    return count
-
-
-def _others(b: Onnx, axes: Value, rank: int, count: int) -> Value:
-    """The axes of `rank` that the `count` ones in `axes` leave, in order, int64 [rank - count]."""
-    named = b.op("Mod", b.cast(axes, DataType.INT64), b.i64(rank))
-    left = b.op("ScatterElements", b.i64([1] * rank), named, b.i64([0] * count), axis=0)
-    return b.reshape(b.op("NonZero", left), [rank - count])
-
-
-@lowering("openvino", "Unsqueeze")
-def unsqueeze(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
-    """A Reshape, whose rank the length of its operand tells."""
-    if node.ints(1) is not None:
-        return node.outputs
-    count, x = _count(node), node.input(0)
-    rank = node.rank() + count
-    kept = _others(b, node.input(1), rank, count)
-    shape = b.op("ScatterElements", b.i64([1] * rank), kept, b.op("Shape", x), axis=0)
-    return b.op("Reshape", x, shape, allowzero=1)
-
-
-@lowering("openvino", "Squeeze")
-def squeeze(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
-    """The same, the other way round."""
-    if not node.has(1) or node.ints(1) is not None:
-        return node.outputs
-    return without(node, b, node.input(0))
-
-
-def without(node: OpNode, b: Onnx, x: Value) -> Value:
-    """`x` without the dimensions of 1 that operand 1 names."""
-    kept = _others(b, node.input(1), node.rank(), _count(node))
-    return b.op("Reshape", x, b.op("Gather", b.op("Shape", x), kept), allowzero=1)
+@lowering("openvino", "Squeeze", "Unsqueeze")
+def known_rank(node: OpNode, b: Onnx) -> Sequence[Value]:
+    """With run-time axes the rank of the result would be unknown; refused here, they are expanded as a Reshape."""
+    if node.has(1) and node.ints(1) is None:
+        node.not_implemented("axes that are computed at run time")
+    return node.outputs
 
 
 @lowering("openvino", "Tile")
