@@ -2,8 +2,8 @@
 
     python tools/backend_suite.py [--target NAME] [--op Conv ...] [--case NAME ...] [--mode shipped|constants] [--list] [--update]
 
-`--list` prints every case that is not right; `--update` rewrites the target's reviewed outcomes in tests/backend/outcomes/ and,
-after a run of the whole suite, its section of docs/conformance.md.
+`--list` prints every case that is not right; `--update` rewrites the target's reviewed outcomes in tests/backend/outcomes/, and
+its section of docs/conformance.md from them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,34 @@ The ONNX project's own suite against each target: cases that are right, by opera
 inputs at run time, `constants` every input but the first as an initializer. The reason of each case that is not right stands in
 `tests/backend/outcomes/`. Made by `python tools/backend_suite.py --target NAME --update`.
 """
+
+
+Ended = Mapping[str, Mapping[str, tuple[str, str]]]
+"""{case: {mode: (kind, why)}}."""
+
+
+def _tables(
+    ended: Ended, operators: Mapping[str, str], modes: Sequence[str]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """One line a mode, and the cells right/all of each operator, of the cases that are in `operators`."""
+    table: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {mode: Counter() for mode in modes})
+    for name, operator in operators.items():
+        for mode, (kind, _) in ended.get(name, {}).items():
+            table[operator][mode][kind] += 1
+    lines = []
+    for mode in modes:
+        total = sum((counts[mode] for counts in table.values()), Counter[str]())
+        count = sum(total.values())
+        lines.append(
+            f"{mode}: {count} cases, right {total['right'] / max(count, 1):.1%}; {dict(sorted(total.items()))}"
+        )
+    cells = {
+        operator: [
+            f"{table[operator][mode]['right']}/{sum(table[operator][mode].values())}" for mode in modes
+        ]
+        for operator in sorted(table)
+    }
+    return lines, cells
 
 
 def _write_docs(
@@ -76,43 +104,29 @@ def main() -> int:
         and (not options.case or any(part in name for part in options.case))
     ]
     modes = [options.mode] if options.mode else list(suite.MODES)
-    table: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {mode: Counter() for mode in modes})
-    totals = {mode: Counter[str]() for mode in modes}
     seconds: list[float] = []
     ended: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
     for number, case in enumerate(cases):
         for mode in modes:
             outcome = suite.run_case(case, mode, options.target)
             seconds.append(outcome.seconds)
-            table[case.op][mode][outcome.kind] += 1
-            totals[mode][outcome.kind] += 1
             ended[case.name][mode] = (outcome.kind, outcome.why)
             if options.list and outcome.kind != suite.RIGHT:
                 print(f"{case.name} [{mode}] {outcome.kind}: {outcome.why}", flush=True)
         if number % 200 == 199:
             print(f"... {number + 1} of {len(cases)} cases", file=sys.stderr, flush=True)
-    summary = [
-        f"{mode}: {sum(totals[mode].values())} cases, right "
-        f"{totals[mode][suite.RIGHT] / max(sum(totals[mode].values()), 1):.1%}; {dict(sorted(totals[mode].items()))}"
-        for mode in modes
-    ]
-    if seconds:
-        summary.append(
-            f"median {statistics.median(seconds) * 1e3:.0f} ms a case, slowest {max(seconds):.2f} s"
-        )
-    cells = {
-        op: [f"{table[op][mode][suite.RIGHT]}/{sum(table[op][mode].values())}" for mode in modes]
-        for op in sorted(table)
-    }
+    operators = {name: case.op for name, case in suite.eligible().items()}
+    summary, cells = _tables(ended, operators, modes)
     print(f"{'operator':28s} " + "  ".join(f"{mode:>16s}" for mode in modes))
     for op, row in cells.items():
         print(f"{op:28s} " + "  ".join(f"{cell:>16s}" for cell in row))
     print("\n".join(summary))
+    if seconds:
+        print(f"median {statistics.median(seconds) * 1e3:.0f} ms a case, slowest {max(seconds):.2f} s")
     if options.update:
-        whole = len(cases) == len(suite.eligible())
-        outcomes.write(options.target, ended, partial=not whole)
-        if whole and not options.mode:
-            _write_docs(outcomes.SHARES, options.target, cells, summary)
+        outcomes.write(options.target, ended, partial=len(cases) < len(operators) or bool(options.mode))
+        summary, cells = _tables(outcomes.read(outcomes.file_of(options.target)), operators, suite.MODES)
+        _write_docs(outcomes.SHARES, options.target, cells, summary)
     return 0
 
 
