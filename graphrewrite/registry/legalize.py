@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
 from graphrewrite.ir import Model, Node, bodies, is_used, node_line, source_name
@@ -12,8 +12,8 @@ from graphrewrite.registry.opnode import Refusal
 from graphrewrite.registry.rows import OpRow, rows
 from graphrewrite.rewrite import AddedNodes, Rewriter
 
-Unreadable = Callable[[Model], Mapping[Node, str]]
-"""Every node that the target can't read, with the reason."""
+Unreadable = Callable[[Model, Collection[Node]], Mapping[Node, str]]
+"""(model, nodes to leave aside) -> every other node that the target can't read, with the reason."""
 
 
 def legalize(model: Model, rewriter: Rewriter, target: str, unreadable: Unreadable) -> None:
@@ -32,7 +32,7 @@ def legalize(model: Model, rewriter: Rewriter, target: str, unreadable: Unreadab
     try:
         run.apply_rows(model.graph)
         for _ in range(MAX_DEPTH):
-            refused = {node: why for node, why in unreadable(model).items() if node not in run.blockers}
+            refused = unreadable(model, run.blockers)
             if not [node for node, why in refused.items() if run.expanded(node, why)]:
                 break
         else:

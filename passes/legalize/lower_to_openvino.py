@@ -14,10 +14,9 @@ from graphrewrite.rewrite import Rewriter, RuleStatistics
 class LowerToOpenvino(Pass):
     """Rewrite in other ONNX ops what OpenVINO's front end lacks or gets wrong.
 
-        %y = Hardmax(%x)
+        %y = Pad(%x, [0, 2, 0, 1]) {mode=wrap}
         --->
-        %i = ArgMax(%x)
-        %y = OneHot(%i, %depth, [0, 1])
+        %y = Gather(%x, [2, 3, 0, 1, 2, 3, 0]) {axis=1}
 
     All other nodes stay as they are. What can't be written otherwise is reported at once. Exact.
     """

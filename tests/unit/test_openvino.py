@@ -156,19 +156,22 @@ def test_every_node_that_can_t_be_read_is_named_at_once(tmp_path: Path) -> None:
     source = text(
         """(float[3] x, float[3] z) => (float[3] y, int32[3] c, float[N] d) {
             [first] a = EagerPyFunc(x)
-            y = Relu(a)
+            [own] b = some.domain.Op(a)
+            y = Relu(b)
             [bits] c = BitCast<to = 6>(z)
             [many] d = TfIdfVectorizer<max_gram_length = 1, max_skip_count = 0, min_gram_length = 1, mode = "TF",
                 ngram_counts = [0], ngram_indexes = [0], pool_int64s = [2]>(c)
         }""",
         opset=26,
     )
+    source.opset_import.append(onnx.helper.make_opsetid("some.domain", 1))
     with pytest.raises(NotExpressible) as caught:
         graphrewrite.run(source, "openvino", output=tmp_path / "m.xml", check=False)
     assert sorted((item.node, item.op) for item in caught.value.blockers) == [
         ("bits", "BitCast"),
         ("first", "EagerPyFunc"),
         ("many", "TfIdfVectorizer"),
+        ("own", "some.domain.Op"),
     ]
     assert all(item.reason for item in caught.value.blockers)
     assert list(tmp_path.iterdir()) == []

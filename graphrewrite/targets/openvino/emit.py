@@ -28,7 +28,6 @@ def write(model: Model, path: Path) -> dict[str, int]:
         converted = core().read_model(io.BytesIO(source.data))
     except RuntimeError as error:
         raise InternalError(f"OpenVINO's front end refuses the lowered graph: {error}") from error
-    del source
     converted = _with_all_inputs(converted, model.graph)
     _name_ports(converted.inputs, model.graph.inputs, "inputs")
     _name_ports(converted.outputs, model.graph.outputs, "outputs")

@@ -30,7 +30,8 @@ class Readable:
 def readable(model: Model, without: Collection[Node] = frozenset()) -> Readable:
     """`model`, all of standard ONNX ops, without a second copy of its weights.
 
-    The nodes in `without` are left out; their outputs become inputs of the same names and types.
+    The nodes in `without` are left out: what they make becomes an input of the same name and type, and what they read (in the
+    main graph) an output, so that the nodes in front of them are still read, too.
     """
     graph = model.graph
     proto = onnx.ModelProto(ir_version=_IR_VERSION)
@@ -71,7 +72,11 @@ def _fill(
                 body = onnx.GraphProto(input=attribute.g.input)
                 _fill(node.attributes[attribute.name].as_graph(), body, without, weights, main)
                 attribute.g.CopyFrom(body)
-    for value in graph.outputs:
+    outputs = list(graph.outputs)
+    if proto is main:
+        read = dict.fromkeys(value for node in graph if node in without for value in node.inputs)
+        outputs += [value for value in read if value is not None and value not in outputs]
+    for value in outputs:
         output = proto.output.add(name=value.name)
         output.type.tensor_type.elem_type = int(value.dtype or 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from graphrewrite.errors import InternalError
@@ -19,25 +19,27 @@ _MESSAGE = re.compile(r"^-- (\w+)-\d+ with a message:\n(.*?)(?=^-- |^Summary:)",
 _NAMED = re.compile(r"<Node\(\w+\): (.+?)>")
 
 
-def unreadable(model: Model) -> dict[Node, str]:
-    """Every node that the front end refuses, with its reason.
+def unreadable(model: Model, without: Collection[Node]) -> dict[Node, str]:
+    """Every node that the front end refuses, those in `without` aside, with its reason.
 
     A node that can't be read leaves its readers without types, so that they are refused, too. Therefore what was refused is
     cut off, its outputs are made inputs of the known type, and the rest is asked again until nothing more is refused.
     """
     found: dict[Node, str] = {}
     while True:
-        more = _refused(model, found)
+        more = _refused(model, frozenset((*without, *found)))
         if not more:
             return found
         found |= more
 
 
-def _refused(model: Model, cut: Mapping[Node, str]) -> dict[Node, str]:
+def _refused(model: Model, cut: frozenset[Node]) -> dict[Node, str]:
     frontend = openvino().frontend.FrontEndManager().load_by_framework("onnx")
-    source = readable(model, frozenset(cut))
+    source = readable(model, cut)
     names = {str(node.name): node for node in all_nodes(model.graph)}
-    names |= {str(value.name): node for node in names.values() for value in node.outputs}
+    for node in list(names.values()):  # those that make an output are called by its name
+        for value in node.outputs:
+            names.setdefault(str(value.name), node)
     converted = frontend.convert_partially(frontend.load(io.BytesIO(source.data)))
     found = {
         _node(op, names): _NO_RULE
