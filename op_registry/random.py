@@ -11,6 +11,7 @@ from graphrewrite.ir import Attr, AttributeType, DataType, Node, Tensor, TensorT
 from graphrewrite.registry import Onnx, OpNode, lowering
 
 if TYPE_CHECKING:
+    from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
 
@@ -91,3 +92,50 @@ def dropout_of_nothing(node: OpNode, b: Onnx) -> Sequence[Value | None]:
     true = Tensor(np.asarray([True]))
     mask = b.op("ConstantOfShape", b.op("Shape", x), value=true) if node.wants(1) else None
     return [b.op("Identity", x), mask][: len(node.outputs)]
+
+
+# -- Core ML ---------------------------------------------------------------------------------------------------------------
+
+
+def _mil_seed(node: OpNode) -> int:
+    """Core ML draws anew at each run where its seed is -1."""
+    return _seed(node) or -1
+
+
+@lowering("coreml", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+def mil_draw(node: OpNode, m: MIL) -> Value:
+    """The numbers themselves are Core ML's: no two runtimes draw the same."""
+    shape = m.shape_of(node.input(0)) if node.inputs else m.i32(node.attr("shape"))
+    seed = _mil_seed(node)
+    if node.op_type.startswith("RandomNormal"):
+        mean, deviation = node.attr("mean"), node.attr("scale")
+        drawn = m.op("random_normal", shape, mean=mean, stddev=deviation, seed=seed)
+    else:
+        drawn = m.op("random_uniform", shape, low=node.attr("low"), high=node.attr("high"), seed=seed)
+    return m.cast(drawn, _target(node))
+
+
+@lowering("coreml", "Bernoulli")
+def mil_bernoulli(node: OpNode, m: MIL) -> Value:
+    x = m.cast(node.input(0), DataType.FLOAT)
+    drawn = m.op("random_uniform", m.shape_of(x), low=0.0, high=1.0, seed=_mil_seed(node))
+    return m.cast(m.op("less", drawn, x), _target(node))
+
+
+@lowering("coreml", "Multinomial")
+def mil_multinomial(node: OpNode, m: MIL) -> Value:
+    logits = m.cast(node.input(0), DataType.FLOAT)
+    drawn = m.op("random_categorical", logits, size=node.attr("sample_size"), seed=_mil_seed(node))
+    return m.cast(drawn, DataType(node.attr("dtype")))
+
+
+@lowering("coreml", "Dropout", note="training only at ratio 0")
+def mil_dropout(node: OpNode, m: MIL) -> list[Value | None]:
+    """In inference, and at a ratio of 0, the data itself and a mask of ones."""
+    x, training = node.input(0), node.const(2) if node.has(2) else np.asarray(False)
+    if training is None or (training.any() and (not node.has(1) or constant_scalar(node.optional(1)) != 0.0)):
+        node.refuse(
+            "it drops elements at random, which is for training", "export the model in evaluation mode"
+        )
+    mask = m.op("fill", m.shape_of(x), m.const(True, DataType.BOOL)) if node.wants(1) else None
+    return [x, mask][: len(node.outputs)]
