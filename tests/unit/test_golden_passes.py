@@ -7,7 +7,7 @@ node writes, become seeded random initializers. Comment lines at the top may set
     # target: coreml                                          a pass of that target only
     # equal: no                                               outputs are not compared (random ops)
 
-Operators of the `tflite` dialect are written with their domain: `y = tflite.ADD(a, b)`.
+Operators of a target's dialect are written with their domain: `y = tflite.ADD(a, b)`, `y = mil.add(a, b)`.
 
 `<case>.expected` holds the graph after the pass; without it the pass must not change the model. `pytest --bless` rewrites
 the expected files (and writes new ones only for cases that change).
@@ -28,7 +28,8 @@ from graphrewrite import ir
 from graphrewrite.numeric.inputs import make_samples
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.pipeline import Stage, build, known_passes, run_pipeline
-from graphrewrite.targets.tflite import dialect
+from graphrewrite.targets.coreml.dialect import DOMAIN as MIL
+from graphrewrite.targets.tflite.dialect import DOMAIN as TFLITE
 
 FOLDER = Path(__file__).parent.parent / "golden" / "passes"
 CASES = sorted(FOLDER.glob("*/*.onnxtxt"))
@@ -92,7 +93,7 @@ def test_case(path: Path, bless: bool) -> None:
     spec, target = options.get("passes", path.parent.name), options.get("target", "tflite")
     source = parse(text)
     graph = load(source)
-    if any(node.domain == dialect.DOMAIN for node in source.graph.node):
+    if any(node.domain in (TFLITE, MIL) for node in source.graph.node):
         source = ir.to_runnable_proto(graph)
     before = lines(graph)
     samples = [{k: np.asarray(v) for k, v in s.items()} for s in make_samples(graph.graph, seed=1)]
