@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir
 
-from graphrewrite.ir import Array, Model, Value, layout, static_dims
+from graphrewrite.ir import Array, DataType, Model, Value, layout, static_dims
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.reference import Reference
 
@@ -24,13 +24,14 @@ NOISE = "graphrewrite.noise"
 class NoisePlan:
     """`inputs` are the random values still computed by the candidate, `fixed` those that a pass replaced.
 
-    `shapes` and `perms` are those of every value that is drawn: of `inputs`, and of what a pass has made an input.
+    `shapes`, `perms` and `dtypes` are those of every value that is drawn: of `inputs`, and of what a pass has made an input.
     """
 
     inputs: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     perms: dict[str, tuple[int, ...]]
     fixed: dict[str, Array]
+    dtypes: dict[str, DataType] = dataclasses.field(default_factory=dict)
     seed: int = 0
 
     @classmethod
@@ -44,7 +45,7 @@ class NoisePlan:
         fixed = {name: array for name, array in recorded.items() if array is not None}
         values = _values(model) if reference.noise else {}
         values |= {value.name: value for value in model.graph.inputs if value.name}
-        inputs, shapes, perms = [], {}, {}
+        inputs, shapes, perms, dtypes = [], {}, {}, {}
         for name in reference.noise:
             value = values.get(name)
             if name in fixed:
@@ -55,16 +56,20 @@ class NoisePlan:
             facet = layout(value)
             perms[name] = facet.perm if facet is not None else tuple(range(len(shape)))
             shapes[name] = tuple(shape[perms[name].index(axis)] for axis in range(len(shape)))
+            dtypes[name] = value.dtype or DataType.FLOAT
             if value.producer() is not None:
                 inputs.append(name)
-        return cls(tuple(inputs), shapes, perms, ahead | fixed)
+        return cls(tuple(inputs), shapes, perms, ahead | fixed, dtypes)
 
     def _draw(self, name: str) -> Array:
-        """In the source's dimension order."""
+        """In the source's dimension order; what is drawn as whole numbers or bools is 0 or 1, valid for every index."""
         if name in self.fixed:
             return self.fixed[name]
         rng = np.random.default_rng([self.seed, *name.encode()])
-        return rng.standard_normal(self.shapes[name]).astype(np.float32)
+        dtype = self.dtypes.get(name, DataType.FLOAT)
+        if dtype.is_floating_point():
+            return rng.standard_normal(self.shapes[name]).astype(dtype.numpy())
+        return rng.integers(0, 2, self.shapes[name]).astype(dtype.numpy())
 
     def reference_feeds(self, samples: Sequence[Sample]) -> Callable[[int], Sample]:
         """Extra inputs of the reference for sample k."""

@@ -14,6 +14,7 @@ pytest.importorskip("coremltools")
 
 from coreml_check import check_coreml
 
+import graphrewrite
 from graphrewrite import ir
 from graphrewrite.errors import NotExpressible
 from graphrewrite.pipeline import build, run_pipeline
@@ -62,6 +63,17 @@ def test_choices(tmp_path: Path) -> None:
     assert abs(bits.mean() - 0.3) < 0.02
     shares = np.stack([np.bincount(row, minlength=3) / 2000 for row in places])
     np.testing.assert_allclose(shares, chances, atol=0.06)
+
+
+@pytest.mark.parametrize("chosen", ["coreml", "coreml{precision=fp16}", "tflite"])
+def test_choices_are_checked(chosen: str, tmp_path: Path) -> None:
+    """Both sides are fed the same whole numbers and bools, and draw nothing."""
+    text = """g (float[4,3] x, float[2,3] l) => (float[4,3] y, float[2,5,3] z) {
+      b = Bernoulli<dtype=9>(x) zero = Constant<value = float {0.0}> () y = Where(b, x, zero)
+      m = Multinomial<sample_size=5, dtype=6>(l) z = Gather<axis=0>(l, m) }"""
+    path = tmp_path / ("m.tflite" if chosen == "tflite" else "m.mlpackage")
+    graphrewrite.run(onnx.parser.parse_model(f"{HEAD} {text}"), target=chosen, output=path)
+    assert path.exists()
 
 
 def test_dropout() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graphrewrite.ir import DataType, Node
+from graphrewrite.ir import DataType, Node, static_dims
 from graphrewrite.targets.coreml.dialect.op import MilBody, define
 
 _PRIME = 2**31 - 1
@@ -65,6 +65,8 @@ def random_categorical(node: Node, body: MilBody) -> Sequence[str]:
     if body.text("mode", "logits") == "probs":
         x = body.op("Log", x)
     column = body.op("Unsqueeze", x, body.const([-1]))
-    shape = body.op("Concat", body.op("Shape", x), body.const([count]), axis=0)
+    known = static_dims(node.inputs[0])
+    lead = body.op("Shape", x) if known is None else body.const(list(known))
+    shape = body.op("Concat", lead, body.const([count]), axis=0)
     gumbel = body.op("Neg", body.op("Log", body.op("Neg", body.op("Log", _uniform(body, shape, 3)))))
     return [body.cast(body.op("ArgMax", body.op("Add", column, gumbel), axis=-2, keepdims=0), body.dtype())]
