@@ -37,15 +37,17 @@ _SAMPLING = ("UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS", "DEFAULT")
 def mil_resize(node: OpNode, m: MIL) -> Value:
     check_mode(node)
     x, dtype, mode = node.input(0), node.dtype(), node.attr("mode", "nearest")
+    axes = static_axes(node)
+    changed = {axis: item for axis, item in (axes or {}).items() if not is_identity(node, item)}
+    if axes is not None and not changed:
+        return x
     if mode != "nearest" and dtype not in FLOATS:
         node.refuse(
             f"interpolating {dtype.name.lower()}: ONNX leaves open how the result is rounded",
             "cast to float32 before and round after the Resize",
         )
-    axes = static_axes(node)
     if axes is None:
         return m.cast(_of_run_time_size(node, m), dtype)
-    changed = {axis: item for axis, item in axes.items() if not is_identity(node, item)}
     if mode != "nearest":
         x = m.cast(x, DataType.FLOAT)
     outside = _outside(node, changed)
