@@ -14,6 +14,7 @@ if _typing.TYPE_CHECKING:
     from graphrewrite.api import run as run
     from graphrewrite.api import run_all as run_all
     from graphrewrite.bisection import bisect as bisect
+    from graphrewrite.reduction import reduce as reduce
 
 _root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
 if not _os.path.isdir(
@@ -33,4 +34,8 @@ def __getattr__(name: str) -> _typing.Any:
         from graphrewrite.bisection import bisect
 
         return bisect
+    if name == "reduce":
+        from graphrewrite.reduction import reduce
+
+        return reduce
     raise AttributeError(f"module 'graphrewrite' has no attribute '{name}'")

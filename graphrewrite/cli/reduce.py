@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Reduce, pack, and say what is left."""
+    from graphrewrite.cli.main import INTERRUPTED
     from graphrewrite.errors import UsageError
     from graphrewrite.reduction import reduce
     from graphrewrite.report.bundle import pack
@@ -69,23 +71,33 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     if arguments.with_weights and not arguments.bundle:
         raise UsageError("--with-weights says what goes into the --bundle: name one")
-    with stages() as progress:
-        found = reduce(
-            arguments.model,
-            arguments.target,
-            passes_of(arguments),
-            arguments.output,
-            command=arguments.check,
-            precision=arguments.precision,
-            minimum_deployment_target=arguments.minimum_deployment_target,
-            shape=arguments.shape,
-            inputs=arguments.inputs,
-            outputs=arguments.outputs,
-            samples=arguments.samples,
-            seed=arguments.seed,
-            random_weights=bool(arguments.bundle) and not arguments.with_weights,
-            progress=progress,
+    output = Path(arguments.output or f"{Path(arguments.model).stem}.reduced.onnx")
+    try:
+        with stages() as progress:
+            found = reduce(
+                arguments.model,
+                arguments.target,
+                passes_of(arguments),
+                output,
+                command=arguments.check,
+                precision=arguments.precision,
+                minimum_deployment_target=arguments.minimum_deployment_target,
+                shape=arguments.shape,
+                inputs=arguments.inputs,
+                outputs=arguments.outputs,
+                samples=arguments.samples,
+                seed=arguments.seed,
+                random_weights=bool(arguments.bundle) and not arguments.with_weights,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        state = (
+            "there is no smaller model yet" if not output.exists() else f"the best model so far is '{output}'"
         )
+        print(
+            f"graphrewrite reduce: interrupted; {state}; the same command goes on from here", file=sys.stderr
+        )
+        return INTERRUPTED
     command = _command(arguments, found)
     if arguments.bundle:
         pack(Path(arguments.bundle), found, _command(arguments, None), with_weights=arguments.with_weights)

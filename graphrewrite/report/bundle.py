@@ -9,11 +9,14 @@ import os
 import platform
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graphrewrite import __version__
-from graphrewrite.reduction import Reduction
+
+if TYPE_CHECKING:
+    from graphrewrite.reduction import Reduction
 
 _PACKAGES = (
     "numpy",

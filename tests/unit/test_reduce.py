@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,6 +16,7 @@ import onnx.numpy_helper
 import onnx.parser
 import pytest
 
+import graphrewrite
 from graphrewrite.cli.main import main
 from graphrewrite.errors import NotChecked, UsageError
 from graphrewrite.numeric.reduce import Memory, Reducer
@@ -211,6 +214,31 @@ class TestReduce:
         runs = len(Path("log").read_text().splitlines())
         assert main(["reduce", model, "--check", command, "-o", "small.onnx"]) == 0
         assert len(Path("log").read_text().splitlines()) == runs + 2  # the whole model and the last one
+
+    def test_an_interrupted_search_goes_on(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+        wanted = 'if [ -e stop ] && [ "$(wc -l < log)" -ge 9 ]; then kill -INT $PPID; fi; '
+        command = f"{wanted}{sys.executable} check.py {{}} {{samples}}"
+        Path("stop").touch()
+        Path("log").touch()
+        script = "import sys; from graphrewrite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        root = str(Path(graphrewrite.__file__).resolve().parent.parent)
+        done = subprocess.run(
+            [sys.executable, "-c", script, "reduce", model, "--check", command],
+            env=os.environ | {"PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 130, done.stderr
+        assert "the best model so far is 'model.reduced.onnx'" in done.stderr
+        assert any(node.op_type == "Neg" for node in onnx.load("model.reduced.onnx").graph.node)
+        Path("stop").unlink()
+        runs = len(Path("log").read_text().splitlines())
+        assert main(["reduce", model, "--check", command, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["nodes"] == 1
+        assert len(Path("log").read_text().splitlines()) - runs == found["checks"] + 2
 
     @pytest.mark.parametrize(
         ("flags", "words"),
