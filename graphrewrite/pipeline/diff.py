@@ -80,6 +80,9 @@ class Touched(BaseListener):
     def node_changed(self, node: Node) -> None:
         self.nodes.add(node)
 
+    def node_removed(self, node: Node) -> None:
+        self.nodes.discard(node)
+
     def value_replaced(self, old: Value, new: Value, users: Sequence[Node]) -> None:
         self.nodes.update(users)
         for value in (old, new):  # one may have taken the other's name

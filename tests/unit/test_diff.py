@@ -11,6 +11,7 @@ from block_model import blocks
 
 from graphrewrite import ir
 from graphrewrite.pipeline import Pass, PassRecord, build, run_pipeline
+from graphrewrite.pipeline.collector import settled_heap
 from graphrewrite.pipeline.diff import Snapshot
 from graphrewrite.pipeline.instruments import Changes, CollectDiffs
 
@@ -87,3 +88,13 @@ def test_the_record_costs_a_fraction_of_the_pipeline() -> None:
     total = time.process_time() - started
     assert collected.seconds < 0.4 * (total - collected.seconds)
     assert {record.name for record, _ in collected.diffs} >= {"fuse-leaky-relu", "lower-to-tflite"}
+
+
+@pytest.mark.full
+def test_twenty_thousand_nodes_cost_a_second() -> None:
+    model = ir.load(blocks(2000))
+    collected = _Timed()
+    with settled_heap():
+        run_pipeline(model, build("default", "tflite"), instruments=[collected])
+    assert collected.diffs[0][0].nodes_before == 20_000
+    assert collected.seconds < 1
