@@ -54,7 +54,10 @@ class Tab:
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        try:
+            os.write(self._commands, json.dumps(message).encode() + b"\0")
+        except BrokenPipeError as error:
+            raise RuntimeError("Chromium has gone") from error
         while True:
             answer = self._receive()
             if answer.get("id") == self._number:

@@ -68,8 +68,11 @@ function details(page, key) {
       );
   }
   if (old?.a || now?.a) parts.push(h("h3", {}, "Attributes"), table(pairs(attributes(old), attributes(now))));
-  const weights = (node.i || []).filter(item => item && typeof item === "object" && "w" in item);
+  const weightsOf = side => (side?.i || []).filter(item => item && typeof item === "object" && "w" in item);
+  const weights = weightsOf(node);
   if (weights.length) parts.push(h("h3", {}, "Weights"), ...weights.map(item => weight(page, item)));
+  const replaced = now ? weightsOf(old).filter(item => !weights.some(other => other.w === item.w)) : [];
+  if (replaced.length) parts.push(h("h3", {}, "Weights before"), ...replaced.map(item => weight(page, item)));
   const errors = (node.r || []).filter(item => page.data.values[item[0]]);
   if (errors.length)
     parts.push(
