@@ -21,6 +21,7 @@ from graphrewrite.errors import (
 )
 from graphrewrite.ir import Model, Source
 from graphrewrite.ir.inputs import ShapeSpec
+from graphrewrite.numeric.check import Runner
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import Comparison
 from graphrewrite.numeric.noise import NoisePlan
@@ -183,6 +184,8 @@ class _Search:
     states: int = 0
     shown: list[Sample] = dataclasses.field(default_factory=list)
     """The samples that show the mismatch."""
+    runner: str = ""
+    """The runner that shows it."""
 
     def run(self) -> Bisection:
         model = copied(self.start)
@@ -234,6 +237,7 @@ class _Search:
             bad = next(item for item in found.outputs if not item.passed)
             problem = f"output '{bad.name}': {bad.problem}"
             self.shown = [self.original.samples[found.failing_sample]]
+            self.runner = found.failing_runner
         self.progress("checking the graph after the last pass")
         verdict = self._verdict(model)
         if verdict.right:
@@ -272,9 +276,8 @@ class _Search:
         self, before: Model, rewrite: GuiltyRewrite
     ) -> tuple[Comparison | None, tuple[RewriteRecord, ...]]:
         """The first value that `rewrite` has changed, and of several rewrites the one that computes it."""
-        once = {
-            (item.rule, item.root): item for item in reversed(rewrite.records)
-        }  # a rewrite may hold others of its rule
+        # A rewrite may hold others of its rule and root: it is named once.
+        once = {(item.rule, item.root): item for item in reversed(rewrite.records)}
         records = tuple(reversed(once.values()))
         model = rewrite.after
         try:
@@ -299,12 +302,16 @@ class _Search:
         plan = NoisePlan.of(model, self.original.open())
         if plan.inputs or not path.exists():
             return None
+
+        def probe(asked: Sequence[str]) -> Runner:
+            found = self.target.probes(path, asked)
+            return found.get(self.runner) or next(iter(found.values()))
+
         try:
-            names = self.target.values(path, self.original.computed())
             found = compare_values(
                 self.original,
-                lambda asked: next(iter(self.target.probes(path, asked).values())),
-                names,
+                probe,
+                self.target.values(path, self.original.computed()),
                 perms=state_values(model),
                 tolerance=self.target.tolerance,
                 sample=self.shown[0],

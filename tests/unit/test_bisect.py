@@ -129,6 +129,34 @@ class TestBisect:
         assert found.value is not None
         assert found.value.name == "d"
 
+    @pytest.mark.parametrize(
+        ("target", "module"),
+        [
+            ("openvino", "openvino"),
+            ("coreml{precision=fp16}", "coremltools"),
+            ("tflite{precision=fp16}", "numpy"),
+        ],
+    )
+    def test_every_target(self, model: str, target: str, module: str) -> None:
+        pytest.importorskip(module)
+        assert graphrewrite.bisect(model, target).guilt is Guilt.NOTHING
+        found = graphrewrite.bisect(model, target, ["default", "wrong.py"])
+        assert (found.guilt, found.passes) == (Guilt.REWRITE, ("planted",))
+        assert [item.root for item in found.rewrites] == ["second"]
+
+    def test_ends_are_arranged_before_the_search(self, model: str) -> None:
+        onnx.save(
+            onnx.parser.parse_model(
+                '<ir_version: 9, opset_import: ["" : 17]> g (float[1,3,4,4] x) => (float[1,3,4,4] y)'
+                '{ ["first"] a = Neg(x) ["last"] y = Tanh(a) }'
+            ),
+            model,
+        )
+        ends = {"normalize": {"x": (127.5, 127.5)}, "io_layout": "nhwc"}
+        assert graphrewrite.bisect(model, **ends).guilt is Guilt.NOTHING  # type: ignore[arg-type]
+        found = graphrewrite.bisect(model, passes="default,wrong.py", **ends)  # type: ignore[arg-type]
+        assert (found.passes, [item.root for item in found.rewrites]) == (("planted",), ["first"])
+
     def test_a_wrong_import_is_found(self, model: str) -> None:
         onnx.save(
             onnx.parser.parse_model(
