@@ -24,6 +24,7 @@ class TransposeIntoMatmul(RewritePass):
 
     stage = Stage.FINISH
     targets = frozenset({"coreml"})
+    after = ("transpose-between-reshapes",)
     roots = ("mil.matmul",)
 
     def match(self, node: Node) -> Match:
