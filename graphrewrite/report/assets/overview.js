@@ -202,7 +202,7 @@ function overview(page) {
       h(
         "p",
         { className: "hint" },
-        "A factor that a pass moved past a value shows here although the outputs are right: such values have a cosine of 1.",
+        "A pass that changes what a value is gives it another name, so what stands here should agree.",
       ),
       h(
         "table",
