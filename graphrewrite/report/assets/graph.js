@@ -3,6 +3,7 @@
 
 const SPLIT = 32; // nodes of one place; more are cut into several, in graph order
 const DRAWN = 160; // nodes of one drawing, context included
+const NAME = 18; // letters of a name in a drawing, the last ones
 
 class State {
   constructor(nodes) {
@@ -167,7 +168,7 @@ function layOut(states, keys) {
       .map(state => state.nodes.get(key))
       .filter(Boolean)
       .map(operatorOf);
-    const wide = Math.max(...names.map(name => name.length * 7.6), Math.min(key.length, 24) * 6.1);
+    const wide = Math.max(...names.map(name => name.length * 8), Math.min(key.length, NAME) * 6.1);
     graph.setNode(key, { width: Math.max(84, wide + 22), height: 40 });
   }
   for (const state of states)
@@ -229,7 +230,7 @@ function draw(target, state, keys, picture, side, mark) {
     const shape = svg("rect", { x: -width / 2, y: -height / 2, width, height, rx: end ? 20 : 7 });
     const title = svg("title", {}, `${node.o}  ${key}`);
     const name = svg("text", { y: -2 }, operatorOf(node));
-    const sub = svg("text", { y: 12, class: "sub" }, tail(end ? key.replace(/^\w+ /, "") : key, 24));
+    const sub = svg("text", { y: 12, class: "sub" }, tail(end ? key.replace(/^\w+ /, "") : key, NAME));
     scene.append(
       svg(
         "g",
@@ -290,7 +291,7 @@ class Camera {
   }
   fit({ width, height }) {
     const box = this.sides[0].getBoundingClientRect();
-    const k = Math.max(0.45, Math.min(1.15, box.width / (width || 1), (box.height - 10) / (height || 1)));
+    const k = Math.max(0.35, Math.min(1.15, box.width / (width || 1), (box.height - 10) / (height || 1)));
     this.view = { k, x: (box.width - width * k) / 2, y: Math.max(10, (box.height - height * k) / 2) };
     this.apply();
   }
