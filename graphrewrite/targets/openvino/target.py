@@ -10,7 +10,6 @@ from pathlib import Path
 from graphrewrite.errors import MissingExtra
 from graphrewrite.ir import Model
 from graphrewrite.numeric.check import Runner
-from graphrewrite.numeric.metrics import FP16, FP32, Tolerance
 from graphrewrite.targets.base import Target, Written, check_precision
 
 
@@ -29,11 +28,6 @@ class OpenVINOTarget(Target):
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """float16's where the weights are stored in it."""
-        return FP16 if self.precision == "fp16" else FP32
 
     def require(self) -> None:
         """Raise MissingExtra where OpenVINO is not installed."""
