@@ -53,10 +53,13 @@ def transposes_left(model: Model, dialect: Dialect) -> list[TransposeLeft]:
 
 
 def transposes_of(model: Model) -> list[TransposeLeft]:
-    """Every transpose of `model`, whatever its dialect, biggest first; none was put there to change the order of dimensions."""
+    """Every transpose of `model`, whatever its dialect, biggest first, where dimensions stay in the source's order."""
     found = [
         TransposeLeft(
-            node.name or "", source_name(node), nbytes(node.outputs[0]), "the model itself asks for it"
+            node.name or "",
+            source_name(node),
+            nbytes(node.outputs[0]),
+            "the model asks for it, or the way in which the target spells this node",
         )
         for node in all_nodes(model.graph)
         if node.op_type.upper() == "TRANSPOSE"

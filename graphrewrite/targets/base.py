@@ -73,7 +73,7 @@ class Target:
     def transposes_left(self, model: Model) -> list[TransposeLeft]:
         """The transposes of a lowered model, biggest first, each with the reason why it is there.
 
-        Where the target keeps dimensions in the source's order, they are those that the model itself asks for.
+        Where the target keeps dimensions in the source's order, they are the model's own and those of its lowering.
         """
         return transposes_of(model)
 

@@ -21,6 +21,7 @@ from graphrewrite.pipeline.instruments import CollectDiffs
 from graphrewrite.report.changes import Painter
 from graphrewrite.report.weights import WeightTable, statistics
 from graphrewrite.rewrite import Rewriter
+from graphrewrite.targets.base import Target
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
 MODEL = """<ir_version: 9, opset_import: ["" : 17]>
@@ -195,3 +196,12 @@ def test_the_pass_record_does_not_keep_dead_weights() -> None:
     gc.collect()
     kept = [item() for item in first if item() is not None]
     assert len([item for item in kept if id(item) not in left]) < len(first) / 4
+
+
+def test_transposes_of_a_target_in_the_sources_order(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+    g (float[2,3,4] x) => (float[4,2,3] y) { a = Relu (x) ["turn"] y = Transpose <perm = [2, 0, 1]> (a) }"""
+    path = tmp_path / "turn.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    (left,) = Target().transposes_left(ir.load(path))
+    assert (left.source, left.bytes) == ("turn", 2 * 3 * 4 * 4)
