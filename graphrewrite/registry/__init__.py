@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.legalize import legalize
-from graphrewrite.registry.lower import lower
+from graphrewrite.registry.lower import lower, try_row
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import OpRow, expansion, lowering, refusal, rows, upgrade
 
@@ -19,5 +19,6 @@ __all__ = [
     "lowering",
     "refusal",
     "rows",
+    "try_row",
     "upgrade",
 ]
