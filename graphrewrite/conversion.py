@@ -254,6 +254,6 @@ def _difference(verdict: CheckReport, folder: Path) -> str:
             f"{len(bad)} of {len(verdict.outputs)} outputs differ from the original ({verdict.failing_runner}, "
             f"sample {verdict.failing_sample}):",
             *lines,
-            f"nothing was written; what is needed to reproduce it lies in {folder}",
+            f"nothing was written; what is needed to reproduce it lies in {folder}; `graphrewrite bisect` finds the reason",
         ]
     )
