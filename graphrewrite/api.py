@@ -253,7 +253,8 @@ def _convert(
     start.progress(
         f"rewriting with {len(pipelines[0])} passes" if alone else f"rewriting with {shared} passes for all"
     )
-    stopped = not start.rewrite(pipelines[0][:shared], instruments)
+    with start.original.blamed():
+        stopped = not start.rewrite(pipelines[0][:shared], instruments)
     outcomes = []
     for target, passes, path in zip(chosen, pipelines, paths, strict=True):
         own = start.fork("" if alone else target.spec, last=target is chosen[-1])
@@ -261,7 +262,9 @@ def _convert(
         try:
             if not stopped and not alone:
                 own.progress(f"rewriting with {len(passes) - shared} passes of its own")
-            if stopped or not own.rewrite_for(target, passes[shared:], watchers):
+            with own.original.blamed():
+                stopped = stopped or not own.rewrite_for(target, passes[shared:], watchers)
+            if stopped:
                 outcomes.append(Outcome(target, Result(None, own.report(target), own.records, own.model)))
                 continue
             found = own.report(target, unchecked=_DRY) if path is None else own.finish(target, path)

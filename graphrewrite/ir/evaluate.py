@@ -35,11 +35,14 @@ def is_pure(node: onnx_ir.Node) -> bool:
 
 
 def evaluate(node: onnx_ir.Node, inputs: Arrays) -> list[Array] | None:
-    """Outputs of `node` on `inputs` (None = absent); None where ONNX Runtime can't compute it either."""
+    """Outputs of `node` on `inputs` (None = absent); None where they do not go together, or ONNX Runtime can't compute it."""
     attributes = {attribute.name: attribute.value for attribute in node.attributes.data.values()}
     fast = _NUMPY.get(node.op_type)
     if fast is not None and len(node.outputs) == 1:
-        result = fast(inputs, attributes)
+        try:
+            result = fast(inputs, attributes)
+        except (ValueError, IndexError, TypeError):  # operands that do not go together: a malformed node
+            return None
         if result is not None:
             return [np.asarray(result)]
     return _onnxruntime(node, inputs)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from graphrewrite.ir import Array, Model, Source, TensorType, Value, dims, layout
+from graphrewrite.errors import GraphRewriteError, InternalError, InvalidModel, NotChecked
+from graphrewrite.ir import Array, Model, Source, TensorType, Value, dims, layout, load
 from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
 from graphrewrite.numeric.inputs import SAMPLES, Sample, checked_sample, load_samples, make_samples
 from graphrewrite.numeric.metrics import FP32, Tolerance
@@ -94,6 +96,39 @@ class Original:
             for name in node.output
             if name
         }
+
+    @contextlib.contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What fails unexpectedly inside is the model's fault where ONNX Runtime can't run the model either.
+
+        Type inference lets much pass that no kernel takes (a scale of the wrong size, ...), and no row looks for all of it.
+
+        Raises:
+            InvalidModel: instead of what was raised inside, with ONNX Runtime's words.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, InternalError) or not isinstance(error, GraphRewriteError):
+                self._raise_unless_sound(error)
+            raise
+
+    def _raise_unless_sound(self, error: Exception) -> None:
+        try:
+            reference = self.open_for(())
+            if reference.noise:
+                return
+            sample = (
+                self.prepare(self.samples[0]) if self.samples else make_samples(load(self.taken).graph, 1)[0]
+            )
+            reference.run(sample)
+        except NotChecked as refusal:
+            raise InvalidModel(
+                f"the model contradicts itself: {error}\n    {refusal}\n"
+                "    try: onnxruntime on the file itself, and export it again once that runs"
+            ) from error
+        except GraphRewriteError:
+            return  # no sample could be drawn
 
     def compare(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
+from graphrewrite.errors import Blocker, Code, GraphRewriteError, InternalError, NotExpressible
 from graphrewrite.ir import (
     AttributeType,
     Graph,
@@ -173,6 +173,14 @@ def try_row(node: Node, rewriter: Rewriter, rewrite: Rewrite, make: Any) -> Refu
             values = rewrite(OpNode(node), make)
         except Refusal as refusal:
             return refusal
+        except (GraphRewriteError, ShapeConflict):
+            raise
+        except (
+            Exception
+        ) as error:  # a row stumbles over what it takes for granted: the place must not be lost
+            raise InternalError(
+                f"{node.op_type} '{source_name(node)}' can't be lowered: {type(error).__name__}: {error}"
+            ) from error
         if isinstance(values, Value) or values is None:
             values = [values]
         if list(values) != list(node.outputs):

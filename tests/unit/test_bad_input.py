@@ -175,6 +175,15 @@ CASES = {
         2,
         ["'sum'", "Add"],
     ),
+    "a scale of the wrong size, which inference lets pass": (
+        _text(
+            '<ir_version: 9, opset_import: ["" : 20]> g (float[1,8,4,4] x) => (float[1,8,4,4] y)'
+            " <float[8] s = {1,1,1,1,1,1,1,1}, float[8] b = {0,0,0,0,0,0,0,0}>"
+            ' { ["norm"] a = GroupNormalization<num_groups=2>(x, s, b) y = Relu(a) }'
+        ),
+        2,
+        ["'norm'", "ONNX Runtime", "try:"],
+    ),
     "unknown op": (
         _text(HEADER + 'g (float[2] x) => (float[2] y) { ["odd"] a = Frobnicate(x) y = Relu(a) }'),
         3,
