@@ -263,8 +263,8 @@ def _convert(
             if not stopped and not alone:
                 own.progress(f"rewriting with {len(passes) - shared} passes of its own")
             with own.original.blamed():
-                stopped = stopped or not own.rewrite_for(target, passes[shared:], watchers)
-            if stopped:
+                ended = stopped or not own.rewrite_for(target, passes[shared:], watchers)
+            if ended:
                 outcomes.append(Outcome(target, Result(None, own.report(target), own.records, own.model)))
                 continue
             found = own.report(target, unchecked=_DRY) if path is None else own.finish(target, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 MODES = ("shipped", "constants")
 SHARES: Mapping[str, Mapping[str, float]] = {
     "tflite": {"shipped": 0.80, "constants": 0.88},
-    "coreml": {"shipped": 0.50, "constants": 0.63},
+    "coreml": {"shipped": 0.68, "constants": 0.80},
     "openvino": {"shipped": 0.95, "constants": 0.95},
 }
 """The targets, and the share of right cases that each must reach."""
