@@ -126,29 +126,36 @@ def _unary(node: OpNode) -> Axes:
     return Axes({0: _frame(node.dims())}, [_frame(node.dims())])
 
 
-def _broadcast(node: OpNode, sizes: Dims, result: Dims, labels: Sequence[int]) -> Frame:
-    """An operand that is broadcast to `result`."""
-    full: Dims = (1,) * (len(result) - len(sizes)) + tuple(sizes)
-    for own, other in zip(full, result, strict=True):
-        if own != 1 and (own is None or own != other):
+def _aligned(node: OpNode, shapes: Sequence[Dims], size: int) -> list[Dims]:
+    """`shapes` with 1s in front up to `size` dimensions, when it is known which of them are broadcast: along each axis one alone
+    is not 1, or all that are not are equal."""
+    full: list[Dims] = [(1,) * (size - len(shape)) + tuple(shape) for shape in shapes]
+    for column in zip(*full, strict=True):
+        wide = [own for own in column if own != 1]
+        if len(wide) > 1 and (None in wide or len(set(wide)) > 1):
             node.refuse("whether a dimension is broadcast is known only at run time", "fix it with --shape")
-    return _frame(full, labels)
+    return full
 
 
 def _broadcasting(node: OpNode) -> Axes:
     result = _result(node)
-    labels = range(len(result))
-    operands = {at: _broadcast(node, node.dims(at), result, labels) for at in range(len(node))}
-    return Axes(operands, [_frame(result)], aligns=True)
+    shapes = _aligned(node, [node.dims(at) for at in range(len(node))], len(result))
+    return Axes({at: _frame(sizes) for at, sizes in enumerate(shapes)}, [_frame(result)], aligns=True)
 
 
 def _expand(node: OpNode) -> Axes:
-    result = _result(node)
-    if not all(isinstance(size, int) for size in result):
-        node.refuse("the shape is known only at run time", "fix it with --shape")
-    frame = _frame(result)
-    operand = _broadcast(node, node.dims(), result, frame.labels)
-    return Axes({0: operand}, [frame], settle=lambda made: ({}, {1: made.shape(frame)}), aligns=True)
+    x, wanted = _aligned(node, [node.dims(), tuple(_constant(node, 1, "sizes"))], len(_result(node)))
+    frame = _frame(x)
+    result = _frame(tuple(own if new == 1 else new for own, new in zip(x, wanted, strict=True)))
+
+    def settle(made: Grouping) -> Settings:
+        """1 leaves a dimension as it is."""
+        repeated = [all(x[label] == 1 for label in group) for group in made.groups(frame)]
+        return {}, {
+            1: [size if copies else 1 for copies, size in zip(repeated, made.shape(result), strict=True)]
+        }
+
+    return Axes({0: frame}, [result], settle=settle, aligns=True)
 
 
 def _transpose(node: OpNode) -> Axes:
@@ -267,14 +274,11 @@ def _matmul(node: OpNode) -> Axes:
     batch = len(result) - 2
     rows, inner, columns = batch, batch + 1, batch + 2
 
-    def operand(index: int, last: tuple[int, int]) -> Frame:
-        sizes = node.dims(index)
-        front = _broadcast(node, sizes[:-2], result[:-2], range(batch))
-        return _frame((*front.sizes, *sizes[-2:]), (*front.labels, *last))
-
+    fronts = _aligned(node, [node.dims(0)[:-2], node.dims(1)[:-2]], batch)
+    a = _frame((*fronts[0], *node.dims(0)[-2:]), (*range(batch), rows, inner))
+    b = _frame((*fronts[1], *node.dims(1)[-2:]), (*range(batch), inner, columns))
     y = _frame(result, (*range(batch), rows, columns))
-    pinned = frozenset({rows, inner, columns})
-    return Axes({0: operand(0, (rows, inner)), 1: operand(1, (inner, columns))}, [y], pinned)
+    return Axes({0: a, 1: b}, [y], frozenset({rows, inner, columns}))
 
 
 def _triangle(node: OpNode) -> Axes:
