@@ -83,8 +83,12 @@ def open_reference(
     return Reference(session, inputs, outputs, tuple(noise))
 
 
-def create_session(proto: onnx.ModelProto, *, folder: str | None = None, threads: int = 0) -> Any:
+def create_session(
+    proto: onnx.ModelProto, *, folder: str | None = None, threads: int = 0, strict: bool = False
+) -> Any:
     """An ONNX Runtime CPU session without graph optimisation; external data is read from `folder`.
+
+    With `strict`, shapes that the model declares must be those that follow from its nodes; else they are overruled.
 
     Raises:
         NotChecked: ONNX Runtime can't load the model.
@@ -97,6 +101,8 @@ def create_session(proto: onnx.ModelProto, *, folder: str | None = None, threads
     # As the nodes stand: what is reduced to a scalar right behind its node then needs no memory until the end.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if strict:
+        options.add_session_config_entry("session.strict_shape_type_inference", "1")
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
 import pytest
 
 pytest.importorskip("coremltools")
@@ -15,7 +18,9 @@ import coremltools
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
 from coremltools.optimize import coreml as optimize
+from coremltools.proto import Model_pb2
 
+from graphrewrite.cli.main import main
 from graphrewrite.errors import NotChecked
 from graphrewrite.targets.coreml.evaluate import Evaluator
 
@@ -127,3 +132,65 @@ def test_ops_without_a_meaning_are_named(tmp_path: Path) -> None:
     coremltools.convert(program, convert_to="mlprogram").save(str(path))
     with pytest.raises(NotChecked, match="random_categorical"):
         Evaluator(path)
+
+
+def _altered(path: Path, alter: Callable[[Any], None]) -> Path:
+    """`path`, after its protobuf was changed."""
+    (file,) = path.rglob("*.mlmodel")
+    spec = Model_pb2.Model.FromString(file.read_bytes())
+    alter(spec)
+    file.write_bytes(spec.SerializeToString())
+    return path
+
+
+def test_a_description_of_other_outputs_is_damage(tmp_path: Path) -> None:
+    """Core ML looks for what the description names."""
+    path = tmp_path / "m.mlpackage"
+    _convert(coremltools.target.iOS15, coremltools.precision.FLOAT32).save(str(path))
+
+    def alter(spec: Any) -> None:
+        spec.description.output[0].name = "z"
+
+    with pytest.raises(NotChecked, match="outputs are described as z, and those of its program are y"):
+        Evaluator(_altered(path, alter))
+
+
+def test_declared_shapes_must_be_those_that_are_computed(tmp_path: Path) -> None:
+    """A mean that keeps its dimensions goes on as if it did not, in a program of other declared shapes."""
+    path = tmp_path / "m.mlpackage"
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3), dtype=types.fp32)])
+    def program(x: Any) -> Any:
+        return mb.mul(x=x, y=mb.reduce_mean(x=x, axes=[1], keep_dims=True), name="y")
+
+    coremltools.convert(program, convert_to="mlprogram").save(str(path))
+
+    def alter(spec: Any) -> None:
+        function = spec.mlProgram.functions["main"]
+        block = function.block_specializations[function.opset]
+        (kept,) = (item for item in block.operations if item.outputs[0].name.endswith("keep_dims_0"))
+        kept.attributes["val"].immediateValue.tensor.bools.values[0] = False
+
+    Evaluator(path)
+    with pytest.raises(NotChecked, match="declared"):
+        Evaluator(_altered(path, alter))
+
+
+def test_verify_judges_what_others_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the same network in ONNX: coremltools' own package is right, its palettes of 16 colours are not."""
+    monkeypatch.chdir(tmp_path)
+    initializers = [onnx.numpy_helper.from_array(WEIGHTS, "w"), onnx.numpy_helper.from_array(LAST.T, "l")]
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+    g (float[1,8,6,6] x) => (float[1,10] y) { c = Conv <pads = [1,1,1,1]> (x, w) r = Relu(c)
+      m = ReduceMean <axes = [2,3], keepdims = 0> (r) p = MatMul(m, l) y = Softmax(p) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(initializers)
+    onnx.save(model, "m.onnx")
+    plain = _convert(coremltools.target.iOS16, coremltools.precision.FLOAT32)
+    plain.save("plain.mlpackage")
+    _linear(mode="linear_symmetric")(plain).save("int8.mlpackage")
+    _palette(nbits=4)(plain).save("palette.mlpackage")
+    assert main(["verify", "m.onnx", "plain.mlpackage"]) == 0
+    assert main(["verify", "m.onnx", "int8.mlpackage"]) == 4
+    assert main(["verify", "m.onnx", "int8.mlpackage", "--precision", "fp16"]) == 0
+    assert main(["verify", "m.onnx", "palette.mlpackage", "--precision", "fp16"]) == 4

@@ -61,10 +61,12 @@ class Evaluator:
         )
         self._inner = inner
         graph = self.model.graph
+        if ports is not None:
+            _check_names(path, "recorded", (self.inputs, self.outputs), _names(graph))
         wanted = {identifier(name) for name in inner} - {value.name for value in graph.outputs}
         graph.outputs.extend(item for node in graph for item in node.outputs if item.name in wanted)
         self._names = [value.name or "" for value in graph.outputs]
-        self._session = create_session(to_runnable_proto(self.model))
+        self._session = create_session(to_runnable_proto(self.model), strict=True)
 
     def __call__(self, sample: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs for one set of inputs."""
@@ -127,6 +129,9 @@ def read_package(path: Path) -> tuple[Model, Mapping[str, str]]:
     function = spec.mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
     _check_known(block)
+    ends = [item.name for item in function.inputs], block.outputs
+    described = spec.description
+    _check_names(path, "described", (described.input, described.output), ends)
     reader = _Reader(Weights(file.parent))
     inputs = [reader.declare(item) for item in function.inputs]
     graph = reader.block(block, inputs, "main")
@@ -134,6 +139,28 @@ def read_package(path: Path) -> tuple[Model, Mapping[str, str]]:
     for value in reader.initializers:
         graph.register_initializer(value)
     return Model(graph, ir_version=10), dict(spec.description.metadata.userDefined)
+
+
+def _names(graph: Graph) -> tuple[list[str], list[str]]:
+    """Of inputs and outputs."""
+    return [value.name or "" for value in graph.inputs], [value.name or "" for value in graph.outputs]
+
+
+def _check_names(
+    path: Path, how: str, features: Sequence[Iterable[Any]], ends: Sequence[Iterable[str]]
+) -> None:
+    """Core ML feeds and reads a program by the names that the file gives its inputs and outputs: they must be the program's.
+
+    Raises:
+        NotChecked: they are others.
+    """
+    for kind, named, names in zip(("inputs", "outputs"), features, ends, strict=True):
+        given, own = sorted(item.name for item in named), sorted(names)
+        if given != own:
+            raise NotChecked(
+                f"'{path}' is damaged: its {kind} are {how} as {', '.join(given)}, and those of its program are "
+                f"{', '.join(own)}"
+            )
 
 
 def _check_known(block: Any) -> None:
