@@ -20,27 +20,29 @@ class NoOpinion(Exception):
     """coremltools refuses the file, or nobody here knows the op."""
 
 
-def second_opinion(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs for `inputs`, both by their names in the file.
+class SecondOpinion:
+    """A loaded package. Call it with arrays by input name in the file; it returns arrays by output name.
 
     Raises:
-        NoOpinion: see there.
+        NoOpinion: coremltools refuses the file, or, when it is called, nobody here knows an op.
     """
-    program = _loaded(path)
-    function = program.functions["main"]
-    known: dict[Any, Any] = {var: np.asarray(inputs[name]) for name, var in function.inputs.items()}
-    for operation in function.operations:
-        if operation.op_type == "const" or all(var.val is not None for var in operation.outputs):
-            known.update((var, var.val) for var in operation.outputs)
-            continue
-        given = {
-            slot: _given(argument, known)
-            for slot, argument in operation.inputs.items()
-            if argument is not None
-        }
-        results = _computed(operation, given, function.opset_version)
-        known.update(zip(operation.outputs, results, strict=True))
-    return {var.name: np.asarray(known[var]) for var in function.outputs}
+
+    def __init__(self, path: Path) -> None:
+        self._function = _loaded(path).functions["main"]
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs for one set of inputs."""
+        function = self._function
+        known: dict[Any, Any] = {var: np.asarray(inputs[name]) for name, var in function.inputs.items()}
+        for operation in function.operations:
+            if operation.op_type == "const" or all(var.val is not None for var in operation.outputs):
+                known.update((var, var.val) for var in operation.outputs)
+                continue
+            operands = {slot: item for slot, item in operation.inputs.items() if item is not None}
+            given = {slot: _given(item, known) for slot, item in operands.items()}
+            results = _computed(operation, given, function.opset_version)
+            known.update(zip(operation.outputs, results, strict=True))
+        return {var.name: np.asarray(known[var]) for var in function.outputs}
 
 
 def _loaded(path: Path) -> Any:

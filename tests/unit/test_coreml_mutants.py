@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("coremltools")
 
 from tools.corruptions import PARAMETERS
-from tools.mutate_packages import EQUAL, MISSED, PACKAGES, Trial, mutants
+from tools.mutate_packages import EQUAL, MISSED, PACKAGES, UNSEEN, Trial, mutants
 
 
 @pytest.mark.parametrize("name", ["attention_eager.ts17", "espcn.ts17", "upfirdn2d_moved_crop.ts17"])
@@ -35,3 +35,4 @@ def test_every_mutant_that_changes_the_outputs_is_caught() -> None:
     assert len(found) >= 200
     assert {item.kind for item in found} > set(PARAMETERS)
     assert not [str(item) for item in found if item.verdict == MISSED]
+    assert all(item.where.startswith("gather ") for item in found if item.verdict == UNSEEN)
