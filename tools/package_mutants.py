@@ -191,23 +191,26 @@ class Package:
         floating = value.type.tensorType.dataType in _FLOATS
         count = math.prod(dim.constant.size for dim in value.type.tensorType.dimensions)
         if slot in _KIND:
-            rank = self._rank(operation)
+            dims = self._dims(operation)
             change = OTHER[_KIND[slot]]
-            yield Site(_KIND[slot], where, lambda rng: self._changed(value, change, rng, rank))
+            yield Site(_KIND[slot], where, lambda rng: self._changed(value, change, rng, dims))
         elif slot in _WEIGHTS and floating and count > 1:
             for kind, spoil in SPOILT.items():
-                yield Site(kind, where, lambda rng, spoil=spoil: self._changed(value, spoil, rng, 0))
+                yield Site(kind, where, lambda rng, spoil=spoil: self._changed(value, spoil, rng, []))
         elif slot in _WEIGHTS and floating:
-            yield Site("number", where, lambda rng: self._changed(value, OTHER["number"], rng, 0))
+            yield Site("number", where, lambda rng: self._changed(value, OTHER["number"], rng, []))
 
-    def _rank(self, operation: Any) -> int:
+    def _dims(self, operation: Any) -> list[int]:
+        """Of the operand that parameters refer to; a dynamic one counts as 0."""
         first = next((operation.inputs[slot] for slot in ("x", "values") if slot in operation.inputs), None)
         known = self.types.get(first.arguments[0].name) if first is not None else None
-        return len(known.dimensions) if known is not None else 1
+        return [dim.constant.size for dim in known.dimensions] if known is not None else []
 
-    def _changed(self, value: Any, change: Callable[..., Any], rng: np.random.Generator, rank: int) -> str:
+    def _changed(
+        self, value: Any, change: Callable[..., Any], rng: np.random.Generator, dims: list[int]
+    ) -> str:
         before = self.read(value)
-        after = change(before.copy() if isinstance(before, np.ndarray) else before, rng, rank)
+        after = change(before.copy() if isinstance(before, np.ndarray) else before, rng, dims)
         self.write(value, after)
         if np.size(before) > 8:
             return "changed"
