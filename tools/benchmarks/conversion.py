@@ -52,18 +52,19 @@ def convert_with_onnx2tf(model: Path, work: Path) -> Converted:
     interpreter = python("onnx2tf")
     # onnx2tf starts the onnxsim command of its own environment
     path = os.pathsep.join([str(interpreter.parent), os.environ.get("PATH", "")])
-    seconds, error = _run([str(interpreter), "-c", _ONNX2TF, str(copy), str(work)], {"PATH": path})
+    seconds, error = timed([str(interpreter), "-c", _ONNX2TF, str(copy), str(work)], {"PATH": path})
     files = sorted(work.glob("*_float32.tflite"))
     return Converted(seconds, files[0] if files else None, error)
 
 
 def convert_with_graphrewrite(model: Path, output: Path) -> Converted:
     """This converter, in a fresh process."""
-    seconds, error = _run([sys.executable, "-c", _OURS, str(model), str(output)])
+    seconds, error = timed([sys.executable, "-c", _OURS, str(model), str(output)])
     return Converted(seconds, output if output.exists() else None, error)
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None = None) -> tuple[float | None, str]:
+def timed(command: list[str], environment: Mapping[str, str] | None = None) -> tuple[float | None, str]:
+    """The `{"seconds": ...}` that a command prints last, or None and why there is none."""
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, env=variables)
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"seconds"')]

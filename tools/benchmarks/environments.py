@@ -14,6 +14,8 @@ HOME = ROOT / ".bench"
 PEERS = {
     # onnx2tf needs Python 3.12 or newer and pins everything it uses.
     "onnx2tf": ((3, 12), ("onnx2tf==2.6.9",)),
+    # onnxsim's exporter goes through coremltools, which has no wheels for the newest Python.
+    "onnxsim": ((3, 10), ("onnxsim==0.8.1", "coremltools>=9")),
     # PyTorch makes the full-size models; nothing that is measured runs in it.
     "torch": ((3, 10), ("torch==2.13.0", "onnx", "onnxscript", "onnxruntime", "numpy")),
 }

@@ -216,9 +216,30 @@ def openvino(work: Path) -> list[str]:
     ]
 
 
+def coreml(work: Path) -> list[str]:
+    """Seconds to a Core ML package, imports and checks left out."""
+    from tools.benchmarks import models
+    from tools.benchmarks.coreml import measure
+
+    rows = []
+    for name in ("mobilestylegan 1024", "resnet50", "mobilenet_v2"):
+        path = models.sample(1024) if name.startswith("mobilestylegan") else models.full_size(name)
+        if path is None:
+            continue
+        ours, theirs, problem = measure(path, work)
+        ratio = f"{ours / theirs:.2f}" if ours and theirs else "-"
+        rows.append([name, _seconds(ours, problem), _seconds(theirs, problem), ratio])
+    return [
+        "Seconds from model file to .mlpackage, first conversion of a process whose imports are done, float32.",
+        "",
+        *_table(["model", "ours", "onnxsim 0.8.1", "ratio"], rows),
+    ]
+
+
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "latency": latency,
     "conversion": conversion,
     "scale": scale,
     "openvino": openvino,
+    "coreml": coreml,
 }
