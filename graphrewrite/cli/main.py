@@ -30,6 +30,7 @@ COMMANDS = {
     "bisect": "bisect",
     "reduce": "reduce",
     "import": "import_model",
+    "new-pass": "new_pass",
 }
 """Command name to module of `graphrewrite.cli`, in the order of `--help`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from types import ModuleType
 import numpy as np
 import onnx
 import onnx.parser
+import pytest
 
 from graphrewrite import ir
+from graphrewrite.cli.main import main
 from graphrewrite.pipeline import Pass, Stage, build, run_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,6 +60,30 @@ def test_new_pass_writes_a_pass_that_works(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "there already" in again.stderr
     assert _tool("tools/new_pass", "FuseIt", "--root", str(tmp_path)).returncode == 2
+
+
+def test_new_pass_for_outsiders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ["--folder", str(tmp_path)]
+    assert main(["new-pass", "drop-double-neg", *folder]) == 0
+    done = _tool("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    assert "2 passed" in done.stdout
+    assert main(["new-pass", "other-2", *folder]) == 2
+    assert main(["new-pass", "fold-x-y", *folder]) == 2
+    assert main(["new-pass", "fuse-gelu", *folder]) == 2
+    capsys.readouterr()
+    assert main(["new-pass", "drop-double-neg", *folder]) == 2
+    assert "drop_double_neg.py is there already" in capsys.readouterr().err
+    assert main(["new-pass", "drop-other", "--json", *folder]) == 0
+    assert [Path(name).name for name in json.loads(capsys.readouterr().out)["files"]] == [
+        "drop_other.py",
+        "test_drop_other.py",
+        "PASSES.md",
+    ]
+    assert (tmp_path / "PASSES.md").read_text() == (
+        "# Passes\n\n"
+        "- [`drop-double-neg`](drop_double_neg.py): Remove double negations.\n"
+        "- [`drop-other`](drop_other.py): Remove double negations.\n"
+    )
 
 
 def test_new_op_writes_a_row(tmp_path: Path) -> None:
