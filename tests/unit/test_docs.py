@@ -58,6 +58,17 @@ SHOWN = {
             r'"name": "add-once",\s+"spec": .*\s+"label": .*\s+"rewrites": 1'
         ],
     },
+    "docs/writing_an_op.md": {
+        "pytest": [r"6 passed"],
+        "graphrewrite ops": [r"tflite: lowered\n.*the variance is taken about the mean"],
+    },
+    "docs/writing_a_target.md": {
+        "graphrewrite run": [r"wrote model.calc", r"matches the original on 3 samples \(numpy\)"],
+        "graphrewrite verify": [r"y  equal"],
+        "graphrewrite diff": [r"%y:float\[N,3\] = Max\(%b, 0.0\)"],
+        "graphrewrite ops Abs": [r"calc: lowered"],
+        "pytest": [r"4 passed"],
+    },
     "examples/custom_pass/README.md": {
         "graphrewrite passes": [r"runs: +by default", r"option: +floats_only"],
         "graphrewrite run model.onnx": [r"use-subtraction +1 rewrites"],
