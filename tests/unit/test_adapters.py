@@ -9,6 +9,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
+import graphrewrite
 from graphrewrite import ir
 from graphrewrite.errors import UsageError
 from graphrewrite.numeric.reference import create_session
@@ -252,3 +253,33 @@ def test_a_file_without_passes_says_what_is_wanted(tmp_path: Path) -> None:
     file.write_text("def shrink(model, rewriter):\n    pass\n")
     with pytest.raises(UsageError, match="a function under @graphrewrite"):
         user_passes(file)
+
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "foreign_passes"
+
+
+@pytest.mark.parametrize(
+    ("file", "package", "name"),
+    [
+        ("onnxscript_rules.py", "onnxscript", "use-subtraction-rules"),
+        ("onnx_ir_pass.py", "onnx_ir", "subtract-in-place"),
+        ("graphsurgeon_function.py", "onnx_graphsurgeon", "subtract-by-surgery"),
+    ],
+)
+def test_the_examples_act(file: str, package: str, name: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (float[2,3] x, float[2,3] y) => (float[2,3] z) { a = Neg(y) z = Add(x, a) }"""
+    )
+    result = graphrewrite.run(model, passes=f"none,{EXAMPLES / file}", output=tmp_path / "model.tflite")
+    assert [item.name for item in result.record if item.rewrites and item.name == name] == [name]
+    assert result.report["details"]["operators"] == {"SUB": 1}
+
+
+def test_the_examples_are_all_tried() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "onnxscript_rules.py",
+        "onnx_ir_pass.py",
+        "graphsurgeon_function.py",
+    }
