@@ -220,7 +220,11 @@ class TestReduce:
         command = f"{wanted}{sys.executable} check.py {{}} {{samples}}"
         Path("stop").touch()
         Path("log").touch()
-        script = "import sys; from graphrewrite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        # A process that was started in the background ignores Ctrl-C, and so does what it starts.
+        script = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from graphrewrite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        )
         root = str(Path(graphrewrite.__file__).resolve().parent.parent)
         done = subprocess.run(
             [sys.executable, "-c", script, "reduce", model, "--check", command],
