@@ -69,7 +69,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; no exception leaves."""
-    parser = _parser()
+    parser = build_parser()
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed its message or the help
@@ -112,7 +112,8 @@ class _Unusable(GraphRewriteError):
     exit_code = 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, every command in it."""
     parser = argparse.ArgumentParser(
         prog="graphrewrite",
         description="Rewrites an ONNX model, pass by pass, into another runtime's format, and checks every file it writes "

@@ -32,15 +32,16 @@ _CUSTOM = frozenset({"upfirdn2d", "upfirdn2dop", "upfirdn2d_plugin", "upfirdn2dp
 class DecomposeUpfirdn2d(Pass):
     """Spell upfirdn2d (zero insertion, padding or cropping, FIR filter, decimation) in ops that run well.
 
-        Reshape -> Pad rank 6 -> Reshape -> Pad -> Transpose -> Reshape -> Conv 4x4 -> Reshape -> Transpose ->
-        Reshape ---> Pad(1) -> Resize(linear, x2) -> Slice                  up 2 by [1, 3, 3, 1]
-        Resize(nearest, xN) -> depthwise Conv                  up N where the box of N divides the filter: the
-        quotient remains ConvTranspose                                          up N of up to 4 channels: one
-        dense op depthwise Conv -> DepthToSpace                         up N otherwise: one filter a phase
-        depthwise Conv {strides}                               blur, down
+        Reshape -> Pad rank 6 -> Reshape -> Pad -> Transpose -> Reshape -> Conv 4x4 -> Reshape -> Transpose -> Reshape
+        --->
+        Pad(1) -> Resize(linear, x2) -> Slice       up 2 by [1, 3, 3, 1]
+        Resize(nearest, xN) -> depthwise Conv       up N where the box of N divides the filter: the quotient remains
+        ConvTranspose                               up N of up to 4 channels: one dense op
+        depthwise Conv -> DepthToSpace              up N otherwise: one filter a phase
+        depthwise Conv {strides}                    blur, down
 
     Any spelling: channels moved to the batch or kept, channels-last on the way, pads folded into the
-    convolution or not, filters two- dimensional or separable, negative padding, batch in the channels, a
+    convolution or not, filters two-dimensional or separable, negative padding, batch in the channels, a
     depthwise ConvTranspose, or a custom `upfirdn2d` op. What counts is which element comes from where. Exact.
     """
 
