@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
 from graphrewrite.numeric.ranges import HalfReport, examine
+from graphrewrite.numeric.rounding import Rounding
 from graphrewrite.numeric.state import judge_state
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, describe, run_pipeline
 from graphrewrite.pipeline.bisect import copied
@@ -91,9 +93,8 @@ class Conversion:
             return False
         if target.half and self.settings.check:
             self.progress("looking for what float16 can't hold")
-            started = time.perf_counter()
-            self.half = examine(self.model, self.original)
-            self.seconds["ranges"] = time.perf_counter() - started
+            with self._timed("ranges"):
+                self.half = examine(self.model, self.original)
         return self.rewrite(store, instruments, target.tolerance)
 
     def _run(self, passes: Sequence[Pass], instruments: Sequence[Instrument], guard: Guard | None) -> bool:
@@ -136,43 +137,66 @@ class Conversion:
         Raises:
             OutputsDiffer, NotChecked: nothing has the final name then.
         """
-        with staged(path) as candidate:
-            self.progress("writing")
-            started = time.perf_counter()
-            written = target.write(self.model, candidate)
-            self.seconds["write"] = time.perf_counter() - started
-            verdict, unchecked = self._verdict(target, candidate, written)
-            found = self.report(target, written, verdict, unchecked)
-            if verdict is not None and not verdict.passed:
-                folder = leave_repro(
-                    path.parent / "repro" if self.settings.repro is None else Path(self.settings.repro),
-                    path.stem,
-                    source=self.original.source,
-                    target=target,
-                    flags=self.opening.flags,
-                    candidate=candidate,
-                    samples=self.original.samples,
-                    report=found,
-                )
-                raise OutputsDiffer(_difference(verdict, folder))
-            publish(target, candidate, path)
-        found["path"] = str(path)
-        return found
+        rounding = Rounding(self.model, self.original, target.tolerance) if target.computes_half else None
+        while True:
+            with staged(path) as candidate:
+                written = self._written(target, candidate)
+                verdict, unchecked = self._verdict(target, candidate, written)
+                failed = verdict if verdict is not None and not verdict.passed else None
+                if failed is not None and rounding is not None and self._mark(rounding, failed):
+                    continue
+                found = self.report(target, written, verdict, unchecked)
+                if failed is not None:
+                    folder = leave_repro(
+                        path.parent / "repro" if self.settings.repro is None else Path(self.settings.repro),
+                        path.stem,
+                        source=self.original.source,
+                        target=target,
+                        flags=self.opening.flags,
+                        candidate=candidate,
+                        samples=self.original.samples,
+                        report=found,
+                    )
+                    raise OutputsDiffer(_difference(failed, folder))
+                publish(target, candidate, path)
+            found["path"] = str(path)
+            return found
+
+    def _written(self, target: Target, candidate: Path) -> Written:
+        self.progress("writing")
+        with self._timed("write"):
+            return target.write(self.model, candidate)
+
+    def _mark(self, rounding: Rounding, verdict: CheckReport) -> bool:
+        """Keep more nodes in float32; False where that is no cure."""
+        self.progress("looking for what loses most in float16")
+        with self._timed("ranges"):
+            marked = rounding.mark(verdict)
+        if marked and self.half is not None:
+            self.half = dataclasses.replace(self.half, rounding=rounding.report)
+        return marked
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds inside to those of `stage`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     def _verdict(self, target: Target, candidate: Path, written: Written) -> tuple[CheckReport | None, str]:
         """The verdict, or why there is none."""
         if not self.settings.check:
             return None, "the check was switched off"
         self.progress("checking against the original")
-        started = time.perf_counter()
         try:
-            verdict, facts = judge(self.original, self.model, target, candidate)
+            with self._timed("check"):
+                verdict, facts = judge(self.original, self.model, target, candidate)
         except NotChecked as error:
             if not self.settings.allow_unchecked:
                 raise
             return None, str(error)
-        finally:
-            self.seconds["check"] = time.perf_counter() - started
         written.details |= facts
         return verdict, ""
 

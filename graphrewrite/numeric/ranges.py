@@ -31,6 +31,7 @@ from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
 from graphrewrite.numeric.probes import Extremes, Misfit, Probes, SumProbes, ValueProbes
 from graphrewrite.numeric.reference import create_session
+from graphrewrite.numeric.rounding import RoundingReport
 
 MARGIN = 4.0
 """How near to the limit a value is reported, and kept in float32: other inputs may give more than the samples do."""
@@ -72,6 +73,8 @@ class HalfReport:
     """Source names of the nodes that hold graphs: values inside of those are not seen."""
     problem: str = ""
     """Why nothing was measured; empty where it was."""
+    rounding: RoundingReport | None = None
+    """Of the nodes that compute in float32 since the roundings of all together were too much; None where there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Stable schema of the report's field `half`."""

@@ -103,6 +103,24 @@ def _half_lines(found: Mapping[str, Any] | None) -> list[str]:
         return []
     if found["problem"]:
         return [f"float16 ranges are unknown: {found['problem']}"]
+    return _hazard_lines(found) + _rounding_lines(found["rounding"])
+
+
+def _rounding_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """Why nodes compute in float32 though nothing is out of range, and which."""
+    if found is None:
+        return []
+    lines = [
+        f"rounding: {found['sqnr']:.1f} dB, {found['needed']:g} needed; {found['kept']} of {found['total']} nodes compute in "
+        "float32"
+    ]
+    lines += [f"  '{name}'" for name in found["nodes"][:_HAZARDS]]
+    if len(found["nodes"]) > _HAZARDS:
+        lines.append(f"  and {len(found['nodes']) - _HAZARDS} more")
+    return lines
+
+
+def _hazard_lines(found: Mapping[str, Any]) -> list[str]:
     hazards = found["hazards"]
     if not hazards:
         return ["every value and sum fits well into float16"]

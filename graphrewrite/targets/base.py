@@ -66,6 +66,13 @@ class Target:
         return self.options.get("precision") == "fp16"
 
     @property
+    def computes_half(self) -> bool:
+        """Whether the written model computes in float16 and heeds `ir.keeps_float`: where its roundings are too much together,
+        more nodes are marked, and it is written again.
+        """
+        return False
+
+    @property
     def tolerance(self) -> Tolerance:
         """What float32 outputs are held to."""
         return FP16 if self.half else FP32

@@ -140,7 +140,7 @@ class _Emitter:
         }
         with Function(placeholders, opset_version=getattr(coremltools.target, self.target)) as function:
             for item, value in zip(self.inputs, graph.inputs, strict=True):
-                self.vars[value] = self._received(item, function.inputs[item.name])
+                self.vars[value] = self._received(item, value, function.inputs[item.name])
             self._nodes(graph)
             function.set_outputs(
                 [
@@ -167,14 +167,14 @@ class _Emitter:
             self.symbols[name] = get_new_symbol()
         return self.symbols[name]
 
-    def _received(self, item: Port, var: Any) -> Any:
-        """The placeholder as the graph's value: as scalar, as bool, in the precision of the program."""
+    def _received(self, item: Port, value: Value, var: Any) -> Any:
+        """The placeholder as the graph's value: as scalar, as bool, in the precision of the program or of those who read it."""
         if item.scalar:
             var = self._op("squeeze", item.name, x=var, axes=[0])
         if item.dtype == DataType.BOOL:
             return self._op("cast", item.name, x=var, dtype="bool")
-        wanted = "fp16" if self.half and item.dtype in _FLOATS else MIL_NAMES[_carrier(item.dtype)]
-        return self._as(var, wanted, item.name)
+        half = self.half and item.dtype in _FLOATS and not any(keeps_float(use.node) for use in value.uses())
+        return self._as(var, "fp16" if half else MIL_NAMES[_carrier(item.dtype)], item.name)
 
     def _given(self, item: Port, var: Any) -> Any:
         """A graph output in the type and under the name that it has in the file."""

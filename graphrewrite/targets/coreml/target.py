@@ -26,6 +26,11 @@ class CoreMLTarget(CoreMLOptions, Target):
     name = "coreml"
     suffix = ".mlpackage"
 
+    @property
+    def computes_half(self) -> bool:
+        """As `half`: precision is what a program computes in."""
+        return self.half
+
     def require(self) -> None:
         """Raise MissingExtra where coremltools is not installed."""
         if importlib.util.find_spec("coremltools") is None:
