@@ -32,6 +32,8 @@ from graphrewrite.ir.facets import (
     set_origin,
     set_quant,
     source_name,
+    store_half,
+    stores_half,
 )
 from graphrewrite.ir.infer import ShapeConflict, infer_graph, infer_node, refine, schema
 from graphrewrite.ir.io import Source, load, save, to_runnable_proto
@@ -129,6 +131,8 @@ __all__ = [
     "sole_reader",
     "source_name",
     "static_dims",
+    "store_half",
+    "stores_half",
     "to_runnable_proto",
     "type_proto",
     "type_text",

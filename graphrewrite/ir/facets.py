@@ -14,6 +14,7 @@ ORIGIN = "graphrewrite.origin"
 LAYOUT = "graphrewrite.layout"
 QUANT = "quant"
 FLOAT = "graphrewrite.float"
+HALF = "graphrewrite.half"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,21 @@ def set_quant(value: onnx_ir.Value, facet: Quant) -> None:
 
 
 def keeps_float(node: onnx_ir.Node) -> bool:
-    """True for a node that must compute in float32 in a float16 program: float16 can't hold what it reads, adds up or gives."""
+    """True for a node that must compute in float32 in a float16 program: float16 can't hold what it reads, adds up or gives, or
+    its rounding costs the outputs too much."""
     return bool(recorded(node, FLOAT))
 
 
 def keep_float(node: onnx_ir.Node) -> None:
     """Record that `node` must compute in float32."""
     node.meta[FLOAT] = True
+
+
+def stores_half(value: onnx_ir.Value) -> bool:
+    """True for a constant that is stored in float16 for nodes that compute in float32, too."""
+    return bool(recorded(value, HALF))
+
+
+def store_half(value: onnx_ir.Value, wanted: bool) -> None:
+    """Record whether the constant `value` may be stored in float16 where it is read in float32."""
+    value.meta[HALF] = wanted

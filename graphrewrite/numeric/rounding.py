@@ -2,7 +2,8 @@
 
 Nothing need be near float16's limits for that: where outputs are small differences of large sums, each layer's 2^-11 grows on
 its way. What each rounding alone does to the outputs is measured in ONNX Runtime; independent errors add up in power, so the
-nodes behind the largest are kept in float32 until the rest is small enough.
+nodes behind the largest are kept in float32 until the rest is small enough. Large weights count apart: a node may compute in
+float32 with weights that are stored in float16.
 """
 
 from __future__ import annotations
@@ -18,18 +19,35 @@ import onnx
 import onnx.helper
 
 from graphrewrite.errors import NotChecked
-from graphrewrite.ir import Array, DataType, Model, Node, Value, bodies, keep_float, keeps_float, source_name
+from graphrewrite.ir import (
+    Array,
+    DataType,
+    Model,
+    Node,
+    Value,
+    bodies,
+    is_constant,
+    keep_float,
+    keeps_float,
+    quant,
+    source_name,
+    store_half,
+)
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.flat import Flat
+from graphrewrite.numeric.half import misfit
+from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import Comparison, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed
 from graphrewrite.numeric.reference import create_session
 
-_UNITS = 128
+_UNITS = 96
 """Roundings measured apart, each in a run of its own; in longer graphs neighbours are measured together."""
 _ROUNDS = 4
 """How often nodes are marked, and the file written and checked again."""
+_LARGE = 4096
+"""Elements from which on a constant counts apart; smaller ones go with the node that reads them."""
 _RESERVE = 2.0
 """dB by which the estimate must meet the tolerance, since errors of either sign do not add up in power exactly."""
 _SWITCHES = "//switches"
@@ -57,7 +75,7 @@ class RoundingReport:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """Roundings that are measured together: of the inputs or results `values`, and of the constants that `nodes` read.
+    """Roundings measured together: of inputs, results and large constants, `values`, and of the small constants of `nodes`.
 
     `cure` are the nodes that compute in float32 so that they do not happen: those that make and those that read what is rounded.
     """
@@ -76,7 +94,9 @@ class Rounding:
         self.tolerance = tolerance
         self.report: RoundingReport | None = None
         self._units: list[Unit] = []
+        """The loudest first."""
         self._noise: Array = np.zeros((0, 0))
+        self._chosen = 0
         self._reserve = _RESERVE
         self._marked: set[Node] = set()
 
@@ -88,22 +108,35 @@ class Rounding:
         if not all(map(math.isfinite, lacking)) or rounds == _ROUNDS:
             return False
         if self.report is None:
-            self._units = _units(self.model)
+            units = _units(self.model)
             try:
-                self._noise = _measure(self.model, self.original, self._units)
+                noise = _measure(self.model, self.original, units)
             except NotChecked:
                 return False
+            order = np.argsort(-noise.max(axis=1, initial=0.0), kind="stable")
+            self._units, self._noise = [units[index] for index in order], noise[order]
         else:
             self._reserve += max(lacking) + _RESERVE / 2
         limit = 10 ** (-(self.tolerance.sqnr + self._reserve) / 10)
-        chosen = {node for index in cheapest(self._noise, limit) for node in self._units[index].cure}
-        new = chosen - self._marked
-        for node in new:
+        enough = int(np.count_nonzero(left(self._noise) > limit))
+        if rounds:  # what rounds to whole numbers does not add up: an estimate that promises too much is no reason to stop
+            enough = max(enough, self._chosen + math.ceil((len(self._units) - self._chosen) / 4))
+        if enough == self._chosen:
+            return False
+        self._chosen = enough
+        self._apply()
+        self._tell(min(failed, key=lambda item: item.sqnr), rounds + 1)
+        return True
+
+    def _apply(self) -> None:
+        """Mark what cures the first `_chosen` units; large weights of the others are stored in float16."""
+        for unit in self._units[: self._chosen]:
+            self._marked.update(unit.cure)
+        for node in self._marked:
             keep_float(node)
-        self._marked |= new
-        if new:
-            self._tell(min(failed, key=lambda item: item.sqnr), rounds + 1)
-        return bool(new)
+        for index, unit in enumerate(self._units):
+            for value in filter(is_constant, unit.values):
+                store_half(value, index >= self._chosen)
 
     def _shortfall(self, item: Comparison) -> float:
         """dB that lack; infinite where an output is wrong in another way than by an error of some size."""
@@ -126,25 +159,36 @@ class Rounding:
         )
 
 
-def cheapest(noise: Array, limit: float) -> list[int]:
-    """The fewest rows to take out of `noise` [units, outputs], the loudest first, so that no column's sum exceeds `limit`."""
-    order = np.argsort(-noise.max(axis=1, initial=0.0), kind="stable")
-    left = np.cumsum(noise[order][::-1], axis=0)[::-1].max(axis=1, initial=0.0)
-    return [int(index) for index in order[: np.count_nonzero(left > limit)]]
+def left(noise: Array) -> Array:
+    """What `noise` [units, outputs] comes to in the worst output without the first k units, for every k [units]."""
+    worst: Array = np.cumsum(noise[::-1], axis=0)[::-1].max(axis=1, initial=0.0)
+    return worst
 
 
 def _units(model: Model) -> list[Unit]:
     """The roundings of a float16 program in topological order, without those that marks avoid already."""
-    found = [_unit(value, (), model) for value in model.graph.inputs]
+    found = [_unit([value], (), model) for value in model.graph.inputs]
+    seen: set[Value] = set()
     for node in model.graph:
+        for value in node.inputs:
+            if value is not None and value not in seen and _is_large(value):
+                seen.add(value)
+                found.append(_unit([value], (), model))
         found.append(_unit(node.outputs, () if keeps_float(node) else (node,), model))
     found = [unit for unit in found if unit.cure]
     size = -(-len(found) // _UNITS) or 1
     return [_joined(found[start : start + size]) for start in range(0, len(found), size)]
 
 
-def _unit(made: Value | Sequence[Value], nodes: tuple[Node, ...], model: Model) -> Unit:
-    values = [made] if isinstance(made, Value) else made
+def _is_large(value: Value) -> bool:
+    """Whether it is a constant that may be stored in float16 while those that read it compute in float32."""
+    tensor = value.const_value if is_constant(value) else None
+    if tensor is None or tensor.dtype != DataType.FLOAT or tensor.size < _LARGE or quant(value) is not None:
+        return False
+    return not any(keeps_float(use.node) for use in value.uses()) and not misfit(tensor.numpy())
+
+
+def _unit(values: Sequence[Value], nodes: tuple[Node, ...], model: Model) -> Unit:
     rounded, around = [], list(nodes)
     for value in values:
         producer = value.producer()
@@ -166,7 +210,7 @@ def _joined(units: Sequence[Unit]) -> Unit:
 
 
 def _measure(model: Model, original: Original, units: Sequence[Unit]) -> Array:
-    """Noise power over signal power [units, samples * float outputs] that each unit alone adds at the outputs.
+    """Noise power over signal power [units, float outputs] that each unit alone adds, on the sample where all add most.
 
     Raises:
         NotChecked: ONNX Runtime can't run the source or the graph.
@@ -185,16 +229,18 @@ def _measure(model: Model, original: Original, units: Sequence[Unit]) -> Array:
         return dict(zip(outputs, found, strict=True))
 
     runner = fed(run, plan, model)
-    noise = np.zeros((len(units), len(original.samples) * len(outputs)))
-    for place, sample in enumerate(original.samples):
-        exact = runner(sample)
-        for index in range(len(units)):
-            switches[index] = True
-            moved = runner(sample)
-            switches[index] = False
-            columns = slice(place * len(outputs), (place + 1) * len(outputs))
-            noise[index, columns] = [_power(exact[name], moved[name]) for name in outputs]
-    return noise
+
+    def noise(sample: Sample, exact: Mapping[str, Array], on: slice) -> list[float]:
+        switches[on] = True
+        moved = runner(sample)
+        switches[on] = False
+        return [_power(exact[name], moved[name]) for name in outputs]
+
+    worst = max(
+        original.samples, key=lambda sample: max(noise(sample, runner(sample), slice(None)), default=0.0)
+    )
+    exact = runner(worst)
+    return np.array([noise(worst, exact, slice(index, index + 1)) for index in range(len(units))])
 
 
 def _power(exact: Array, moved: Array) -> float:
@@ -210,12 +256,19 @@ def _power(exact: Array, moved: Array) -> float:
 _FLOAT = onnx.TensorProto.FLOAT
 
 
+def _branch(nodes: Sequence[onnx.NodeProto]) -> onnx.GraphProto:
+    """A graph that gives the last node's result."""
+    name = nodes[-1].output[0]
+    output = onnx.helper.make_tensor_value_info(name, _FLOAT, None)
+    return onnx.helper.make_graph(nodes, name, [], [output])
+
+
 def _switched(flat: Flat, units: Sequence[Unit]) -> onnx.ModelProto:
     """The graph with one more input, bools [units]: where one is set, what its unit rounds is rounded."""
     graph = flat.proto.graph
     by_value = {value.name: index for index, unit in enumerate(units) for value in unit.values}
     by_node = {node.name: index for index, unit in enumerate(units) for node in unit.nodes}
-    constants = {item.name for item in graph.initializer if item.data_type == _FLOAT}
+    constants = {item.name for item in graph.initializer if item.data_type == _FLOAT} - by_value.keys()
     old = list(graph.node)
     del graph.node[:]
     graph.input.append(onnx.helper.make_tensor_value_info(_SWITCHES, onnx.TensorProto.BOOL, [len(units)]))
@@ -229,13 +282,15 @@ def _switched(flat: Flat, units: Sequence[Unit]) -> onnx.ModelProto:
         add("Gather", [_SWITCHES, place], f"{_SWITCHES}/{index}")
 
     def rounded(name: str, index: int, result: str) -> str:
-        half = add("Cast", [name], f"{result}//half", to=onnx.TensorProto.FLOAT16)
-        wide = add("Cast", [half], f"{result}//wide", to=_FLOAT)
-        return add("Where", [f"{_SWITCHES}/{index}", wide, name], result)
+        half = onnx.helper.make_node("Cast", [name], [f"{result}//half"], to=onnx.TensorProto.FLOAT16)
+        wide = onnx.helper.make_node("Cast", [half.output[0]], [f"{result}//wide"], to=_FLOAT)
+        exact = onnx.helper.make_node("Identity", [name], [f"{result}//same"])
+        branches = {"then_branch": _branch([half, wide]), "else_branch": _branch([exact])}
+        return add("If", [f"{_SWITCHES}/{index}"], result, **branches)
 
-    inputs = {
+    given = {
         item.name: rounded(item.name, by_value[item.name], f"{item.name}//rounded")
-        for item in graph.input
+        for item in [*graph.input, *graph.initializer]
         if item.name in by_value
     }
     for owner, group in itertools.groupby(old, lambda node: flat.owners.get(node.output[0], "")):
@@ -246,7 +301,7 @@ def _switched(flat: Flat, units: Sequence[Unit]) -> onnx.ModelProto:
         made = [name for node in operator for name in node.output if name in by_value]
         exact = {name: f"{name}//exact" for name in made}
         for node in operator:
-            node.input[:] = [(own | exact).get(name, inputs.get(name, name)) for name in node.input]
+            node.input[:] = [(own | exact).get(name, given.get(name, name)) for name in node.input]
             node.output[:] = [exact.get(name, name) for name in node.output]
             graph.node.append(node)
         for name in made:

@@ -27,6 +27,7 @@ from graphrewrite.ir import (
     is_constant,
     keeps_float,
     quant,
+    stores_half,
 )
 from graphrewrite.targets.coreml.availability import accepted_types, op_class
 from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
@@ -313,6 +314,8 @@ class _Emitter:
             assert array is not None
             wanted = _NUMPY[dtype]
             known = self._quantized(value, array, dtype)
+            if known is None and dtype == "fp32" and self.half and stores_half(value):
+                known = self._widened(value, array)
             if known is None:
                 content = array if array.dtype == wanted else _converted(array, wanted)
                 scalar = content[()] if content.ndim == 0 else content
@@ -326,6 +329,13 @@ class _Emitter:
             return None
         packed = packed_weights(value, array, _NUMPY[dtype])
         return None if packed is None else self._op(_UNPACK, value.name or "weights", **packed)
+
+    def _widened(self, value: Value, array: Array) -> Any:
+        """Weights that are stored in float16 and loaded as float32; None where the target is too old for that."""
+        if op_class(_WIDEN, self.target) is None:
+            return None
+        half = array.astype(np.float16)
+        return self._op(_WIDEN, value.name or "weights", source_val=half, output_dtype="fp32")
 
     def _own(self, value: Value) -> Any:
         """A constant of its own for one operand, in the type that it has."""
@@ -371,6 +381,7 @@ class _Emitter:
 
 
 _UNPACK = "constexpr_affine_dequantize"
+_WIDEN = "constexpr_cast"
 _OWN = frozenset(
     {
         ("slice_by_index", "begin"),
