@@ -18,6 +18,7 @@ from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.metrics import FP16, Comparison, compare
 from graphrewrite.numeric.original import Original
 from graphrewrite.numeric.rounding import Rounding, left
+from graphrewrite.pipeline import Stage, build, run_pipeline
 from graphrewrite.report.text import report_lines
 
 MODELS = Path(__file__).resolve().parent.parent / "golden" / "models"
@@ -37,10 +38,13 @@ def judged(sqnr: float) -> CheckReport:
     return CheckReport(item.passed, (item,), 1, ("runner",), "runner", 0)
 
 
-def rounding(source: str) -> tuple[ir.Model, Rounding]:
-    proto = onnx.parser.parse_model(source)
-    sample = {"x": np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)}
+def rounding(source: onnx.ModelProto | str) -> tuple[ir.Model, Rounding]:
+    """Of a model whose input `x` has two rows."""
+    proto = onnx.parser.parse_model(source) if isinstance(source, str) else source
+    width = proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    sample = {"x": np.linspace(-1, 1, 2 * width, dtype=np.float32).reshape(2, width)}
     model = ir.load(proto)
+    run_pipeline(model, [item for item in build("none", "tflite") if item.stage < Stage.LEGALIZE])
     return model, Rounding(model, Original(proto, [sample]), FP16)
 
 
@@ -102,9 +106,7 @@ def test_large_weights_stay_in_half_where_that_is_enough() -> None:
         "{ a = MatMul(x, w) b = Add(a, k) y = Sub(b, k) }"
     )
     proto.graph.initializer.append(weights)
-    model = ir.load(proto)
-    sample = {"x": np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 64)}
-    found = Rounding(model, Original(proto, [sample]), FP16)
+    model, found = rounding(proto)
     assert found.mark(judged(20))
     assert ir.stores_half(model.graph.initializers["w"])
 
