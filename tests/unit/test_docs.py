@@ -5,6 +5,7 @@ succeed, in order. What a guide installs goes into a folder of its own, which it
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 import os
 import re
@@ -113,6 +114,12 @@ def _run(words: list[str], line: str, folder: Path) -> str:
     if not words or words[0] not in commands:
         return ""
     if words[0] == "pip":  # what is needed is there, hatchling too: no index, no network
+        named = [word for word in words[2:] if not word.startswith("-") and not Path(word).exists()]
+        for word in named:
+            importlib.metadata.distribution(re.split(r"[\[<>=~]", word)[0])  # raises where it is not there
+        words = [word for word in words if word not in named]
+        if len(words) == 2:
+            return ""
         options = ["-q", "--target", str(site), "--no-deps", "--no-build-isolation", "--no-index"]
         words = [*words, *options, "--disable-pip-version-check"]
     environment = {key: text for key, text in os.environ.items() if not key.startswith("PYTEST_")}
