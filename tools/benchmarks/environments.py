@@ -18,6 +18,7 @@ PEERS = {
     "onnxsim": ((3, 10), ("onnxsim==0.8.1", "coremltools>=9")),
     # PyTorch makes the full-size models; nothing that is measured runs in it.
     "torch": ((3, 10), ("torch==2.13.0", "onnx", "onnxscript", "onnxruntime", "numpy")),
+    "transformers": ((3, 10), ("torch==2.13.0", "transformers==5.24.0", "onnx", "onnxscript")),
 }
 
 

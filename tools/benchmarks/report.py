@@ -153,6 +153,28 @@ def conversion(work: Path) -> list[str]:
     ]
 
 
+def transposes(work: Path) -> list[str]:
+    """TRANSPOSE operators left in files of graphs that others wrote."""
+    from tools.benchmarks import hugging_face
+    from tools.benchmarks.conversion import convert_with_onnx2tf
+    from tools.benchmarks.transposes import in_file, left_in_ours, wrapping_each
+
+    rows = []
+    for name in hugging_face.NAMES:
+        path = hugging_face.export(name, work / f"{name}.onnx")
+        ours, moved, why = left_in_ours(path, work)
+        peer = convert_with_onnx2tf(path, work / name)
+        theirs = [str(item) for item in in_file(peer.file)] if peer.file is not None else ["-", "-"]
+        rows.append([name, str(wrapping_each(path)), *theirs, str(ours), str(moved), why or "-"])
+    return [
+        "TRANSPOSE operators left and the bytes they move, order of inputs and outputs free, in Hugging Face's modules:",
+        "SegFormer with one block a stage, ViT of two blocks, Swin of two and one, MobileViT as it is. The first column",
+        "is what two around each operator that wants channels last would come to.",
+        "",
+        *_table(["model", "wrap each", "onnx2tf 2.6.9", "bytes", "ours", "bytes", "why"], rows),
+    ]
+
+
 def _seconds(found: float | None, error: str) -> str:
     return f"{found:.2f}" if found is not None else f"fails: {error[:60]}"
 
@@ -239,6 +261,7 @@ def coreml(work: Path) -> list[str]:
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "latency": latency,
     "conversion": conversion,
+    "transposes": transposes,
     "scale": scale,
     "openvino": openvino,
     "coreml": coreml,
