@@ -72,7 +72,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     if issubclass(cls, enum.Enum):
         yield ", ".join(f"`{item.name}`" for item in cls)
         return
-    for member, item in vars(cls).items():
+    for member, item in _members(cls).items():
         function = item.__func__ if isinstance(item, classmethod | staticmethod) else item
         if member.startswith("_") or not inspect.getdoc(function):
             continue
@@ -85,6 +85,22 @@ def _class(name: str, cls: type) -> Iterator[str]:
                 docstring(inspect.getdoc(function) or ""),
                 "",
             )
+
+
+def _members(cls: type) -> dict[str, Any]:
+    """What `cls` defines, after what it takes from classes that have no entry of their own."""
+    inner = [
+        base for base in cls.__mro__[1:] if base.__module__.startswith("graphrewrite.") and not _listed(base)
+    ]
+    return {name: item for part in (*reversed(inner), cls) for name, item in vars(part).items()}
+
+
+def _listed(cls: type) -> bool:
+    return any(
+        getattr(importlib.import_module(name), cls.__name__, None) is cls
+        and cls.__name__ in (listed or public(importlib.import_module(name)))
+        for name, listed in MODULES.items()
+    )
 
 
 def _code(text: str) -> str:

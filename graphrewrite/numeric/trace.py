@@ -19,7 +19,7 @@ from graphrewrite.numeric.reference import create_session
 from graphrewrite.numeric.values import compare_values, state_probe, state_values
 from graphrewrite.pipeline import PassRecord
 from graphrewrite.pipeline.diff import GraphDiff
-from graphrewrite.rewrite.rewriter import GENERATED
+from graphrewrite.rewrite.names import GENERATED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,8 @@ from graphrewrite.rewrite.pattern import (
     scalar,
     value,
 )
-from graphrewrite.rewrite.rewriter import LimitReached, Rewriter
+from graphrewrite.rewrite.rewriter import Rewriter
+from graphrewrite.rewrite.scope import LimitReached
 
 __all__ = [
     "AddedNodes",

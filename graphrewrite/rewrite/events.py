@@ -64,3 +64,32 @@ class AddedNodes(BaseListener):
     def node_added(self, node: Node) -> None:
         """Keep it."""
         self.nodes.append(node)
+
+
+class Listeners(list[Listener]):
+    """Tells each of them, in order."""
+
+    def rewrite_started(self, record: RewriteRecord) -> None:
+        """See `Listener`."""
+        for listener in self:
+            listener.rewrite_started(record)
+
+    def node_added(self, node: Node) -> None:
+        """See `Listener`."""
+        for listener in self:
+            listener.node_added(node)
+
+    def node_changed(self, node: Node) -> None:
+        """See `Listener`."""
+        for listener in self:
+            listener.node_changed(node)
+
+    def node_removed(self, node: Node) -> None:
+        """See `Listener`."""
+        for listener in self:
+            listener.node_removed(node)
+
+    def value_replaced(self, old: Value, new: Value, users: Sequence[Node]) -> None:
+        """See `Listener`."""
+        for listener in self:
+            listener.value_replaced(old, new, users)

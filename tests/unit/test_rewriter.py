@@ -144,7 +144,7 @@ class TestBuilding:
         assert not ir.is_constant(noise)
 
     def test_results_above_the_limit_are_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("graphrewrite.rewrite.rewriter.FOLD_LIMIT", 100)
+        monkeypatch.setattr("graphrewrite.rewrite.maker.FOLD_LIMIT", 100)
         model = made("y = Relu (x)")
         rewriter = Rewriter(model)
         with rewriter.rewrite("build", node(model, "y")):
