@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _blamed(error: Exception) -> Exception:
     """An error in a file of the user's own is theirs; everything else is ours."""
-    from graphrewrite.pipeline.discovery import USER_MODULE
+    from graphrewrite.discovery import USER_MODULE
 
     for frame, line in traceback.walk_tb(error.__traceback__):
         if str(frame.f_globals.get("__name__", "")).startswith(USER_MODULE):

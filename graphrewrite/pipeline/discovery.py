@@ -1,34 +1,20 @@
-"""Finding passes and op rows: the bundled ones, installed packages' by entry point, and a user's file or folder."""
+"""Finding passes: the bundled ones, installed packages' by entry point, and a user's file or folder."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
-import pkgutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from graphrewrite.discovery import import_tree, load_file
 from graphrewrite.errors import UsageError
 from graphrewrite.pipeline.adapters import adapted_in
 from graphrewrite.pipeline.passes import Pass, PatternPass, RewritePass, pass_name
 
 PassClass = type[Pass]
-
-USER_MODULE = "graphrewrite_user_"
-"""What the module names of users' files begin with."""
-
-
-def import_tree(package: str) -> Iterator[ModuleType]:
-    """Import `package` and every module below it, in name order."""
-    root = importlib.import_module(package)
-    yield root
-    for info in sorted(pkgutil.walk_packages(root.__path__, f"{package}."), key=lambda item: item.name):
-        yield importlib.import_module(info.name)
 
 
 def passes_in(module: ModuleType) -> list[PassClass]:
@@ -65,25 +51,6 @@ def known_passes() -> dict[str, PassClass]:
 def _entry_module(entry: importlib.metadata.EntryPoint) -> ModuleType:
     loaded = entry.load()
     return loaded if isinstance(loaded, ModuleType) else importlib.import_module(loaded.__module__)
-
-
-def load_file(path: Path) -> ModuleType:
-    """Import a user's Python file.
-
-    Raises:
-        UsageError: the file is missing or fails to import.
-    """
-    name = f"{USER_MODULE}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"'{path}' is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"'{path}' can't be imported: {type(error).__name__}: {error}") from error
-    return module
 
 
 def user_passes(path: Path) -> list[PassClass]:

@@ -20,6 +20,7 @@ import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from graphrewrite.discovery import import_tree
 from graphrewrite.errors import InternalError
 
 Rewrite = Callable[..., Any]
@@ -103,8 +104,6 @@ def upgrade(*op_types: str, before: int) -> Callable[[F], F]:
 @functools.lru_cache(maxsize=1)
 def rows() -> dict[str, OpRow]:
     """Every row by op type: those of `op_registry/` and of installed packages (entry points `graphrewrite.ops`)."""
-    from graphrewrite.pipeline.discovery import import_tree
-
     for _ in import_tree("graphrewrite.op_registry"):
         pass
     for entry in importlib.metadata.entry_points(group="graphrewrite.ops"):

@@ -36,7 +36,9 @@ class TFLiteTarget(Target):
 
     def transposes_left(self, model: Model) -> list[TransposeLeft]:
         """See the base class."""
-        return transposes_left(model)
+        from graphrewrite.targets.tflite.layout_dialect import TFLiteLayout
+
+        return transposes_left(model, TFLiteLayout())
 
     def require(self) -> None:
         """Raise MissingExtra where LiteRT is not installed."""
