@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import onnx_ir
 
 from graphrewrite.ir import (
     Array,
-    Model,
     Node,
     Tensor,
     Value,
@@ -24,8 +22,6 @@ from graphrewrite.ir import (
 from graphrewrite.ir.constants import held, is_tensor
 from graphrewrite.ir.edges import release_operands
 from graphrewrite.rewrite.attributes import attribute
-from graphrewrite.rewrite.census import Census
-from graphrewrite.rewrite.events import Listener
 from graphrewrite.rewrite.names import GENERATED
 from graphrewrite.rewrite.scope import Scope
 
@@ -35,17 +31,6 @@ FOLD_LIMIT = 64 << 20
 
 class Maker(Scope):
     """Makes nodes and constants in a scope."""
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        limit: int | None = None,
-        listeners: Iterable[Listener] = (),
-        census: Census | None = None,
-    ) -> None:
-        super().__init__(model, limit=limit, listeners=listeners, census=census)
-        self._shared: dict[Hashable, Value] = {}
 
     def constant(self, content: Array | onnx_ir.TensorProtocol | Any, hint: str | None = None) -> Value:
         """A new constant. Arrays keep their dtype; LazyTensors are read when the file is written.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import Graph, Model, Node, origin, source_name
+from graphrewrite.ir import Graph, Model, Node, Value, origin, source_name
 from graphrewrite.ir.infer import ShapeConflict
 from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.events import Listener, Listeners, RewriteRecord
@@ -36,6 +36,8 @@ class Scope:
         self.notes: list[str] = []
         self.listeners = Listeners(listeners)
         self._names = Names(model.graph)
+        self._shared: dict[Hashable, Value] = {}
+        """Constants that several nodes may read, by content."""
         self._anchor: Node | None = None
         self._anchor_graph: Graph | None = None
         self._origins: tuple[str, ...] = ()
