@@ -30,6 +30,10 @@ class Computed:
         fused = {"fused_activation_function": "NONE"} if name in ("ADD", "SUB", "MUL", "DIV") else {}
         return Computed(self.t, self.t.op(name, *values, **fused))
 
+    def shaped(self, shape: Sequence[int]) -> Computed:
+        """The same numbers in another shape."""
+        return type(self)(self.t, self.t.reshape(self.value, shape))
+
     def is_positive(self) -> Computed:
         """1 where it is greater than 0, else 0."""
         above = self.t.op("GREATER", self.value, self.t.const(0, DataType.FLOAT))

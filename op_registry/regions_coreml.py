@@ -14,7 +14,7 @@ from graphrewrite.registry import OpNode, lowering, refusal
 from .interpolation import MilComputed
 from .pad_coreml import mil_pad_constant
 from .regions import bins, check_sampling_ratio, unpooled_shape
-from .sampling_coreml import mil_rows
+from .sampling_coreml import MilRows
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -43,7 +43,7 @@ def mil_roi_align(node: OpNode, m: MIL) -> Value:
         axes.append(bins(node, start, end, size, out, samples))
     batches = m.reshape(m.cast(node.input(2), DataType.INT32), [-1, 1, 1])
     base = m.op("mul", batches, m.i32(height * width))
-    rows = mil_rows(m, m.cast(node.input(0), DataType.FLOAT), shape)
+    rows = MilRows(m).matrix(m.cast(node.input(0), DataType.FLOAT), shape)
     maximum = node.attr("mode") == "max"
     total: Value | None = None
     for (row, row_weight), (column, column_weight) in itertools.product(*axes):

@@ -7,6 +7,7 @@ map and summed with the product of their weights.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from graphrewrite.ir import DataType, Value, refine
 from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
+from .deformation import Deformation
 from .views import dim_value, known_dim, merge, remove_axis, reshape_to
-from .window import spatial_attributes
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
@@ -202,34 +203,28 @@ def affine_grid(node: OpNode, t: TFLite) -> Value:
 @lowering("tflite", "DeformConv", note="two spatial dimensions of static size")
 def deform_conv(node: OpNode, t: TFLite) -> Value:
     """Every tap of every window is sampled at its own offset; what remains is a 1x1 convolution over channels and taps."""
-    if node.rank() != 4:
-        node.refuse("ONNX Runtime and this lowering define DeformConv for two spatial dimensions only")
-    batch, channels, height, width = node.static(0)
-    out, per_group, *kernel = node.static(1)
-    _, _, rows, columns = node.static(2)
-    strides, dilations, pads = spatial_attributes(node, 2)
-    parts, group, taps = node.attr("offset_group"), node.attr("group"), kernel[0] * kernel[1]
+    sizes = Deformation.of(node)
+    batch, parts, taps, share = sizes.batch, sizes.parts, sizes.taps, sizes.share
+    (rows, columns), area = sizes.places, math.prod(sizes.size)
     points = rows * columns * taps
-    dtype, sizes = node.dtype(), [np.float32(height), np.float32(width)]
-    x = t.reshape(t.to_last(t.cast(node.input(0), DataType.FLOAT)), [batch, height * width, channels])
+    dtype, ends = node.dtype(), [np.float32(size) for size in sizes.size]
+    x = t.reshape(t.to_last(t.cast(node.input(0), DataType.FLOAT)), [batch, area, sizes.channels])
     offset = t.reshape(t.cast(node.input(2), DataType.FLOAT), [batch, parts, taps, 2, rows * columns])
     offset = t.transpose(offset, [1, 3, 0, 4, 2])  # [parts, y/x, batch, rows * columns, taps]
     mask = None
     if node.has(4):
         mask = t.reshape(t.cast(node.input(4), DataType.FLOAT), [batch, parts, taps, rows * columns])
         mask = t.transpose(mask, [1, 0, 3, 2])
-    cell = np.indices((rows, columns, *kernel)).reshape(4, 1, points, 1)
-    grid = [cell[i] * strides[i] - pads[i] + cell[i + 2] * dilations[i] for i in range(2)]
-    share = channels // parts
+    cell = np.indices((rows, columns, *sizes.kernel)).reshape(4, 1, points, 1)
+    grid = [sizes.unmoved(axis, cell[axis + 2], cell[axis]) for axis in range(2)]
     sampled = []
     for part in range(parts):
-        flat = t.op("SLICE", x, t.i32([0, 0, part * share]), t.i32([batch, height * width, share]))
+        flat = t.op("SLICE", x, t.i32([0, 0, part * share]), t.i32([batch, area, share]))
         positions = []
         for i in range(2):
             moved = t.op("SLICE", offset, t.i32([part, i, 0, 0, 0]), t.i32([1, 1, -1, -1, -1]))
-            base = np.asarray(grid[i], np.float32)
-            positions.append(formula.Computed(t, t.reshape(moved, [batch, points, 1])) + base)
-        values = sample(t, flat, positions, sizes)
+            positions.append(formula.Computed(t, t.reshape(moved, [batch, points, 1])) + grid[i])
+        values = sample(t, flat, positions, ends)
         if mask is not None:
             factor = t.op("SLICE", mask, t.i32([part, 0, 0, 0]), t.i32([1, -1, -1, -1]))
             values = t.op(
@@ -238,11 +233,11 @@ def deform_conv(node: OpNode, t: TFLite) -> Value:
         tapped = t.reshape(values, [batch, rows * columns, taps, share])
         sampled.append(t.transpose(tapped, [0, 1, 3, 2]))
     columns_of = sampled[0] if parts == 1 else t.op("CONCATENATION", *sampled, axis=2)
-    weights = t.reshape(t.cast(node.input(1), DataType.FLOAT), [out, 1, 1, per_group * taps])
-    bias = t.cast(node.input(3), DataType.FLOAT) if node.has(3) else t.const([0] * out, DataType.FLOAT)
+    weights = t.reshape(t.cast(node.input(1), DataType.FLOAT), [sizes.out, 1, 1, sizes.per_group * taps])
+    bias = t.cast(node.input(3), DataType.FLOAT) if node.has(3) else t.const([0] * sizes.out, DataType.FLOAT)
     y = t.op(
         "CONV_2D",
-        t.reshape(columns_of, [batch, rows, columns, channels * taps]),
+        t.reshape(columns_of, [batch, rows, columns, sizes.channels * taps]),
         weights,
         bias,
         padding="VALID",
@@ -252,6 +247,4 @@ def deform_conv(node: OpNode, t: TFLite) -> Value:
         dilation_w_factor=1,
         fused_activation_function="NONE",
     )
-    if per_group * group != channels:
-        node.refuse("the weights' channels times group are not the input's channels", code=Code.INVALID_MODEL)
     return t.cast(t.to_first(y), dtype)

@@ -1,88 +1,69 @@
 """Core ML's column of GridSample, AffineGrid and DeformConv.
 
-`resample` where it is known to mean the same; elsewhere elements and weights along each axis, gathered from a matrix of one row
-for each element of the map. Positions are computed in float32 in every precision.
+`resample` where it is known to mean the same, elsewhere gathered rows. Positions are computed in float32 in every precision.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphrewrite.errors import Code
-from graphrewrite.ir import DataType, Value
+from graphrewrite.ir import Array, DataType, Value, rank
 from graphrewrite.registry import OpNode, lowering
 
 from . import interpolation as formula
 from .interpolation import MilComputed, single
-from .sampling import axis_taps, check_modes
-from .window import spatial_attributes
+from .sampling import check_modes
+from .sampling_rows import Rows
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
 
 
-def mil_rows(m: MIL, x: Value, shape: Sequence[int]) -> Value:
-    """`x` of `shape` [N, C, spatial...] as one row [C] for each element of each map: [N * product of sizes, C]."""
-    area = math.prod(shape[2:])
-    flat = m.transpose(m.reshape(x, [shape[0], shape[1], area]), [0, 2, 1])
-    return m.reshape(flat, [shape[0] * area, shape[1]])
+class MilRows(Rows):
+    """In Core ML's ops."""
 
+    index = DataType.INT32
 
-def mil_sample(
-    m: MIL,
-    rows: Value,
-    first: Value,
-    positions: Sequence[MilComputed],
-    sizes: Sequence[int],
-    *,
-    mode: str = "linear",
-    padding: str = "zeros",
-    align_corners: bool = False,
-) -> Value:
-    """Values [P, C] of `rows` at `positions` [P], one for each spatial axis; `first` int32 [P]: where each point's map begins."""
-    taps: list[list[tuple[Value, formula.Number]]] = []
-    step = 1
-    for place, size in reversed(list(zip(positions, sizes, strict=True))):
-        found = axis_taps(place, np.float32(size), mode, padding, align_corners)
-        taps.append(
-            [(_times(m, m.cast(element.value, DataType.INT32), step), weight) for element, weight in found]
+    def op(self, name: str, *operands: Value, **attributes: Any) -> Value:
+        made: Value = self.builder.op(name.lower(), *operands, **attributes)
+        return made
+
+    def transpose(self, x: Value, perm: Sequence[int]) -> Value:
+        made: Value = self.builder.transpose(x, perm)
+        return made
+
+    def places(self, content: Array | Sequence[int]) -> Value:
+        made: Value = self.builder.i32(content)
+        return made
+
+    def element(self, x: Value, axis: int, position: int) -> MilComputed:
+        begin, end = np.zeros((2, rank(x) or 0), np.int32)
+        begin[axis], end[axis] = position, position + 1
+        kept = [int(index != axis) for index in range(len(begin))]
+        part = self.builder.op("slice_by_index", x, self.places(begin), self.places(end), end_mask=kept)
+        return MilComputed(self.builder, self.builder.op("squeeze", part, axes=[axis]))
+
+    def pointwise(self, x: Value, weights: Value, bias: Value | None, group: int) -> Value:
+        m = self.builder
+        y: Value = m.op(
+            "conv",
+            x,
+            weights,
+            strides=[1, 1],
+            pad_type="valid",
+            dilations=[1, 1],
+            groups=group,
         )
-        step *= size
-    total: Value | None = None
-    for combination in itertools.product(*taps):
-        index, weight = first, None
-        for more, share in combination:
-            index = m.op("add", index, more)
-            weight = share if weight is None else weight if share is None else weight * share
-        piece = m.op("gather", rows, index, axis=0)
-        if weight is not None:
-            piece = m.op("mul", piece, m.reshape(weight.value, [-1, 1]))
-        total = piece if total is None else m.op("add", total, piece)
-    assert total is not None
-    return total
-
-
-def _times(m: MIL, index: Value, step: int) -> Value:
-    return index if step == 1 else m.op("mul", index, m.i32(step))
-
-
-def _column(m: MIL, points: Value, index: int) -> MilComputed:
-    """Element `index` of each row of points [P, k]."""
-    part = m.op("slice_by_index", points, m.i32([0, index]), m.i32([0, index + 1]), end_mask=[1, 0])
-    return MilComputed(m, m.reshape(part, [-1]))
+        return y if bias is None else m.op("add", y, m.reshape(bias, [1, -1, 1, 1]))
 
 
 @lowering("coreml", "GridSample", note="other than bilinear sampling of images of static sizes only")
 def mil_grid_sample(node: OpNode, m: MIL) -> Value:
-    """Positions -1 to 1 as elements; x [N, C, spatial...], grid [N, out..., number of spatial axes], last axis first.
-
-    MIL does not say how resample's `nearest` rounds, nor how it reflects at the border between elements.
-    """
+    """MIL does not say how resample's `nearest` rounds, nor how it reflects at the border between elements."""
     count = node.rank() - 2
     mode, padding, align = check_modes(node)
     x, grid = m.cast(node.input(0), DataType.FLOAT), m.cast(node.input(1), DataType.FLOAT)
@@ -98,21 +79,7 @@ def mil_grid_sample(node: OpNode, m: MIL) -> Value:
             align_corners=align,
         )
         return m.cast(y, node.dtype())
-    shape, outs = node.static(0), node.static(1)[1:-1]
-    points = m.reshape(grid, [-1, count])
-    positions = []
-    for axis, size in enumerate(shape[2:]):
-        place = _column(m, points, count - 1 - axis)
-        if align:
-            positions.append((place + 1) / np.float32(2) * np.float32(size - 1))
-        else:
-            positions.append(((place + 1) * np.float32(size) - 1) / np.float32(2))
-    first = m.i32(np.repeat(np.arange(shape[0]) * math.prod(shape[2:]), math.prod(outs)).tolist())
-    y = mil_sample(
-        m, mil_rows(m, x, shape), first, positions, shape[2:], mode=mode, padding=padding, align_corners=align
-    )
-    y = m.transpose(m.reshape(y, [shape[0], math.prod(outs), shape[1]]), [0, 2, 1])
-    return m.cast(m.reshape(y, [shape[0], shape[1], *outs]), node.dtype())
+    return m.cast(MilRows(m).grid_sample(node, x, grid), node.dtype())
 
 
 @lowering("coreml", "AffineGrid")
@@ -161,45 +128,4 @@ def _cell(m: MIL, theta: Value, row: int, column: int, count: int) -> Value:
 
 @lowering("coreml", "DeformConv", note="two spatial dimensions of static size")
 def mil_deform_conv(node: OpNode, m: MIL) -> Value:
-    """Every tap of every window is sampled at its own offset; what remains is a 1x1 convolution over channels and taps."""
-    if node.rank() != 4:
-        node.refuse("ONNX Runtime and this lowering define DeformConv for two spatial dimensions only")
-    batch, channels, height, width = node.static(0)
-    out, per_group, *kernel = node.static(1)
-    _, _, rows, columns = node.static(2)
-    strides, dilations, pads = spatial_attributes(node, 2)
-    parts, group, taps = node.attr("offset_group"), node.attr("group"), math.prod(kernel)
-    if per_group * group != channels:
-        node.refuse("the weights' channels times group are not the input's channels", code=Code.INVALID_MODEL)
-    places, share, area = rows * columns, channels // parts, height * width
-    x = m.cast(node.input(0), DataType.FLOAT)
-    offset = m.reshape(m.cast(node.input(2), DataType.FLOAT), [batch * parts, taps, 2, places])
-    mask = m.reshape(m.cast(node.input(4), DataType.FLOAT), [-1, 1]) if node.has(4) else None
-    cell = np.indices((*kernel, rows, columns)).reshape(4, 1, taps, places)
-    positions = []
-    for i in range(2):
-        moved = m.op(
-            "slice_by_index", offset, m.i32([0, 0, i, 0]), m.i32([0, 0, i + 1, 0]), end_mask=[1, 1, 0, 1]
-        )
-        base = cell[i + 2] * strides[i] - pads[i] + cell[i] * dilations[i]
-        place = MilComputed(m, m.reshape(moved, [batch * parts, taps, places])) + base.astype(np.float32)
-        positions.append(MilComputed(m, m.reshape(place.value, [-1])))
-    first = m.i32(np.repeat(np.arange(batch * parts) * area, taps * places).tolist())
-    maps = mil_rows(m, x, [batch * parts, share, height, width])
-    values = mil_sample(m, maps, first, positions, [height, width])
-    if mask is not None:
-        values = m.op("mul", values, mask)
-    sampled = m.transpose(m.reshape(values, [batch * parts, taps * places, share]), [0, 2, 1])
-    weights = m.reshape(m.cast(node.input(1), DataType.FLOAT), [out, per_group * taps, 1, 1])
-    y = m.op(
-        "conv",
-        m.reshape(sampled, [batch, channels * taps, rows, columns]),
-        weights,
-        strides=[1, 1],
-        pad_type="valid",
-        dilations=[1, 1],
-        groups=int(group),
-    )
-    if node.has(3):
-        y = m.op("add", y, m.reshape(m.cast(node.input(3), DataType.FLOAT), [1, -1, 1, 1]))
-    return m.cast(y, node.dtype())
+    return m.cast(MilRows(m).deform_conv(node), node.dtype())
