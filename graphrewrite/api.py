@@ -114,7 +114,16 @@ def run(
         InvalidModel, UsageError, NotExpressible, OutputsDiffer, NotChecked: see `graphrewrite.errors`.
     """
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
-    settings = Settings(samples, seed, check, allow_unchecked, numeric_each, rewrite_limit, debug, repro)
+    settings = Settings(
+        samples=samples,
+        seed=seed,
+        check=check,
+        allow_unchecked=allow_unchecked,
+        numeric_each=numeric_each,
+        rewrite_limit=rewrite_limit,
+        debug=debug,
+        repro=repro,
+    )
     chosen = [find_target(target, common)]
     opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
     (outcome,) = _run(model, chosen, passes, output, opening, settings, instruments, progress)
@@ -167,7 +176,16 @@ def run_all(
         InvalidModel, UsageError: what is wrong for all targets alike. What is wrong for one stands in its Outcome.
     """
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
-    settings = Settings(samples, seed, check, allow_unchecked, numeric_each, rewrite_limit, debug, repro)
+    settings = Settings(
+        samples=samples,
+        seed=seed,
+        check=check,
+        allow_unchecked=allow_unchecked,
+        numeric_each=numeric_each,
+        rewrite_limit=rewrite_limit,
+        debug=debug,
+        repro=repro,
+    )
     chosen = targets(target, common)
     opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
     found = _run(model, chosen, passes, output, opening, settings, instruments, progress)
@@ -198,7 +216,7 @@ def preflight(
         InvalidModel, UsageError: what is wrong for all targets alike.
     """
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
-    settings = Settings(None, 0, False, False, False, None, debug, None)
+    settings = Settings(check=False, debug=debug)
     opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
     found = _run(model, targets(target, common), passes, None, opening, settings, (), progress, write=False)
     return {outcome.target.spec: outcome for outcome in found}

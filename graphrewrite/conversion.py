@@ -31,18 +31,18 @@ from graphrewrite.targets.files import publish, staged
 Progress = Callable[[str], None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to convert and check; the fields are those arguments of `graphrewrite.run` that hold for all targets."""
 
-    samples: Sequence[Sample] | str | os.PathLike[str] | None
-    seed: int
-    check: bool
-    allow_unchecked: bool
-    numeric_each: bool
-    rewrite_limit: int | None
-    debug: bool
-    repro: str | os.PathLike[str] | None
+    samples: Sequence[Sample] | str | os.PathLike[str] | None = None
+    seed: int = 0
+    check: bool = True
+    allow_unchecked: bool = False
+    numeric_each: bool = False
+    rewrite_limit: int | None = None
+    debug: bool = False
+    repro: str | os.PathLike[str] | None = None
 
 
 @dataclasses.dataclass

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 @lowering("tflite", "Conv", note="at most three spatial dimensions")
 def conv(node: OpNode, t: TFLite) -> Value:
     """One spatial dimension is computed as two; grouped three-dimensional ones as a sum over the depth of the kernel."""
-    count = node.rank(0) - 2
+    count = spatial_count(node, "TFLite")
     x, w = node.input(0), node.input(1)
-    if not 1 <= count <= 3:
-        node.refuse(
-            f"TFLite's convolutions have at most three spatial dimensions, this one has {count}",
-            "split the convolution over the surplus dimensions before conversion",
-        )
     kernel = kernel_shape(node, count)
     if node.has(2):
         bias = node.input(2)
@@ -47,6 +42,21 @@ def conv(node: OpNode, t: TFLite) -> Value:
 
 
 _UNIT = Axis(1, 1, 1, 1, 0, 0, 1)
+
+
+def spatial_count(node: OpNode, runtime: str) -> int:
+    """How many spatial dimensions a convolution has.
+
+    Raises:
+        Refusal: more than the convolutions of `runtime` have, or none.
+    """
+    count = node.rank(0) - 2
+    if not 1 <= count <= 3:
+        node.refuse(
+            f"{runtime}'s convolutions have at most three spatial dimensions, this one has {count}",
+            "split the convolution over the surplus dimensions before conversion",
+        )
+    return count
 
 
 def kernel_shape(node: OpNode, count: int) -> list[int]:
@@ -149,12 +159,7 @@ def _take(t: TFLite, w: Value, tap: int) -> Value:
 @lowering("coreml", "Conv", note="at most three spatial dimensions")
 def mil_conv(node: OpNode, m: MIL) -> Value:
     """Any groups, dilations and pads as they are. With weights computed at run time Core ML's compiler wants the bias apart."""
-    count = node.rank(0) - 2
-    if not 1 <= count <= 3:
-        node.refuse(
-            f"Core ML's convolutions have at most three spatial dimensions, this one has {count}",
-            "split the convolution over the surplus dimensions before conversion",
-        )
+    count = spatial_count(node, "Core ML")
     x, w, bias = node.input(0), node.input(1), node.optional(2)
     x, axes = first_window_axes(node, m, x, kernel_shape(node, count))
     kind, pad = mil_padding(node, m, axes)

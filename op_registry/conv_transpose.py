@@ -16,7 +16,7 @@ import numpy as np
 from graphrewrite.ir import Array, Value, constant_array, dims, static_dims
 from graphrewrite.registry import OpNode, lowering
 
-from .conv import conv_2d, kernel_shape, sum_over_depth
+from .conv import conv_2d, kernel_shape, spatial_count, sum_over_depth
 from .views import (
     crop,
     dim_value,
@@ -54,13 +54,8 @@ class Spread:
 @lowering("tflite", "ConvTranspose", note="at most three spatial dimensions")
 def conv_transpose(node: OpNode, t: TFLite) -> Value:
     """Dilations become zeros between the weights; output padding beyond the full result becomes zeros behind them."""
-    count = node.rank(0) - 2
+    count = spatial_count(node, "TFLite")
     x, w = node.input(0), node.input(1)
-    if not 1 <= count <= 3:
-        node.refuse(
-            f"TFLite's convolutions have at most three spatial dimensions, this one has {count}",
-            "split the convolution over the surplus dimensions before conversion",
-        )
     group = node.attr("group", 1)
     kernel = kernel_shape(node, count)
     _, dilations, _ = spatial_attributes(node, count)

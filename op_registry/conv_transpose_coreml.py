@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from graphrewrite.ir import Value, is_constant
 from graphrewrite.registry import OpNode, lowering
 
-from .conv import kernel_shape
+from .conv import kernel_shape, spatial_count
 from .conv_transpose import resolved_axis
 from .window import spatial_attributes
 
@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 )
 def mil_conv_transpose(node: OpNode, m: MIL) -> Value:
     """Elements that output_padding adds lie outside of every window: they are the bias alone."""
-    count = node.rank(0) - 2
-    if not 1 <= count <= 3:
-        node.refuse(
-            f"Core ML's convolutions have at most three spatial dimensions, this one has {count}",
-            "split the convolution over the surplus dimensions before conversion",
-        )
+    count = spatial_count(node, "Core ML")
     x, w, bias = node.input(0), node.input(1), node.optional(2)
     kernel = kernel_shape(node, count)
     strides, dilations, _ = spatial_attributes(node, count)

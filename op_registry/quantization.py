@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value, constant_array, keep_float, rank, static_dims
+from graphrewrite.ir import Array, DataType, Value, constant_array, keep_float, rank, static_dims
 from graphrewrite.registry import OpNode, lowering
 
 from .precision import FLOATS, SMALL_INTEGERS
@@ -59,21 +60,30 @@ def _is_zero(value: Value) -> bool:
 
 
 def _along(node: OpNode, t: TFLite, value: Value) -> Value:
-    """A scale or zero point so that it broadcasts against the data."""
+    def gather(index: Array, axis: int) -> Value:
+        return t.op("GATHER", value, t.const(index, DataType.INT32), axis=axis, batch_dims=0)
+
+    return _spread(node, t, value, gather)
+
+
+def _spread(
+    node: OpNode, builder: TFLite | MIL, value: Value, gather: Callable[[Array, int], Value]
+) -> Value:
+    """A scale or zero point so that it broadcasts against the data; `gather(index, axis)` repeats what a block shares."""
     count, size, block = node.rank(), rank(value), node.attr("block_size")
     if size == 0 or (size == 1 and static_dims(value) == (1,) and not block):
-        return t.reshape(value, [])
+        return builder.reshape(value, [])
     axis = node.axis()
     if not block:
-        return t.reshape(value, [-1 if index == axis else 1 for index in range(count)])
+        return builder.reshape(value, [-1 if index == axis else 1 for index in range(count)])
     length = node.dims()[axis]
     if not isinstance(length, int):
         node.refuse("the length of the axis that has blocks is known only at run time", "fix it with --shape")
     index = np.arange(length, dtype=np.int32) // block
     array = constant_array(value)
     if array is not None:
-        return t.like(np.take(array, index, axis), value)
-    return t.op("GATHER", value, t.const(index, DataType.INT32), axis=axis, batch_dims=0)
+        return builder.like(np.take(array, index, axis), value)
+    return gather(index, axis)
 
 
 # -- Core ML ---------------------------------------------------------------------------------------------------------------
@@ -181,18 +191,7 @@ def _stay_wide(*values: Value) -> None:
 
 
 def _mil_along(node: OpNode, m: MIL, value: Value) -> Value:
-    """A scale or zero point so that it broadcasts against the data."""
-    count, size, block = node.rank(), rank(value), node.attr("block_size")
-    if size == 0 or (size == 1 and static_dims(value) == (1,) and not block):
-        return m.reshape(value, [])
-    axis = node.axis()
-    if not block:
-        return m.reshape(value, [-1 if index == axis else 1 for index in range(count)])
-    length = node.dims()[axis]
-    if not isinstance(length, int):
-        node.refuse("the length of the axis that has blocks is known only at run time", "fix it with --shape")
-    index = np.arange(length, dtype=np.int32) // block
-    array = constant_array(value)
-    if array is not None:
-        return m.like(np.take(array, index, axis), value)
-    return m.op("gather", value, m.rewriter.constant(index), axis=axis)
+    def gather(index: Array, axis: int) -> Value:
+        return m.op("gather", value, m.rewriter.constant(index), axis=axis)
+
+    return _spread(node, m, value, gather)

@@ -97,18 +97,23 @@ def unsqueeze(node: OpNode, t: TFLite) -> Value:
     return x
 
 
+def _span(node: OpNode) -> tuple[int, int]:
+    """The first dimension that Shape gives, and the one behind the last."""
+    rank, start, end = node.rank(), node.attr("start", 0), node.attr("end")
+    first = min(max(start + rank if start < 0 else start, 0), rank)
+    last = rank if end is None else min(max(end + rank if end < 0 else end, 0), rank)
+    return first, max(first, last)
+
+
 @lowering("tflite", "Shape")
 def shape(node: OpNode, t: TFLite) -> Value:
     x, known = node.input(0), node.dims()
-    rank = len(known)
-    start, end = node.attr("start", 0), node.attr("end")
-    first = min(max(start + rank if start < 0 else start, 0), rank)
-    last = rank if end is None else min(max(end + rank if end < 0 else end, 0), rank)
-    wanted = known[first:last] if last > first else ()
+    first, last = _span(node)
+    wanted = known[first:last]
     if all(isinstance(dim, int) for dim in wanted):
         return t.i64([dim for dim in wanted if isinstance(dim, int)])
     found = t.op("SHAPE", x, out_type="INT64")
-    if (first, last) == (0, rank):
+    if (first, last) == (0, len(known)):
         return found
     return t.op("SLICE", found, t.i32([first]), t.i32([last - first]))
 
@@ -226,15 +231,12 @@ def mil_unsqueeze(node: OpNode, m: MIL) -> Value:
 @lowering("coreml", "Shape")
 def mil_shape(node: OpNode, m: MIL) -> Value:
     x, known = node.input(0), node.dims()
-    rank = len(known)
-    start, end = node.attr("start", 0), node.attr("end")
-    first = min(max(start + rank if start < 0 else start, 0), rank)
-    last = rank if end is None else min(max(end + rank if end < 0 else end, 0), rank)
-    wanted = known[first:last] if last > first else ()
+    first, last = _span(node)
+    wanted = known[first:last]
     if all(isinstance(dim, int) for dim in wanted):
         return m.const([dim for dim in wanted if isinstance(dim, int)], DataType.INT64)
     found = m.op("shape", x)
-    if (first, last) != (0, rank):
+    if (first, last) != (0, len(known)):
         found = m.op("slice_by_size", found, m.i32([first]), m.i32([last - first]))
     return m.cast(found, DataType.INT64)
 

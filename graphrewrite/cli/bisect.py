@@ -7,7 +7,16 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import OF_SOURCE, add_model, add_pipeline, add_samples, passes_of, repeated
+from graphrewrite.cli.flags import (
+    OF_SOURCE,
+    add_model,
+    add_pipeline,
+    add_samples,
+    passes_of,
+    repeated,
+    source_options,
+    target_options,
+)
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -43,13 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
             arguments.model,
             arguments.target,
             passes_of(arguments),
-            precision=arguments.precision,
-            minimum_deployment_target=arguments.minimum_deployment_target,
-            shape=arguments.shape,
-            inputs=arguments.inputs,
-            outputs=arguments.outputs,
-            normalize=arguments.normalize,
-            io_layout=arguments.io_layout,
+            **target_options(arguments),
+            **source_options(arguments),
             samples=arguments.samples,
             seed=arguments.seed,
             progress=progress,

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from graphrewrite.cli.failure import outcome_json
-from graphrewrite.cli.flags import add_model, add_pipeline, passes_of, target_options
+from graphrewrite.cli.flags import add_model, add_pipeline, passes_of, source_options, target_options
 from graphrewrite.cli.progress import stages
 
 HELP = "list everything that stands in the way of a conversion; writes nothing"
@@ -40,11 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
             arguments.target,
             passes_of(arguments),
             **target_options(arguments),
-            shape=arguments.shape,
-            inputs=arguments.inputs,
-            outputs=arguments.outputs,
-            normalize=arguments.normalize,
-            io_layout=arguments.io_layout,
+            **source_options(arguments),
             debug=arguments.debug,
             progress=progress,
         )

@@ -54,7 +54,7 @@ def add_pipeline(parser: argparse.ArgumentParser, *, several: bool = False) -> N
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """What is taken of the source, in which sizes and with which ends; `opening_of` reads it."""
+    """What is taken of the source, in which sizes and with which ends; `source_options` reads it."""
     group = parser.add_argument_group("the source")
     add_shape(group)
     group.add_argument(
@@ -92,9 +92,7 @@ def opening_of(arguments: argparse.Namespace) -> Opening:
     """How the flags want the source to be taken in."""
     from graphrewrite.sources.opening import Opening
 
-    return Opening.of(
-        arguments.shape, arguments.inputs, arguments.outputs, arguments.normalize, arguments.io_layout
-    )
+    return Opening.of(**source_options(arguments))
 
 
 def add_shape(parser: argparse._ActionsContainer) -> None:
@@ -136,6 +134,27 @@ def target_options(arguments: argparse.Namespace) -> TargetOptions:
     return {
         "precision": arguments.precision,
         "minimum_deployment_target": arguments.minimum_deployment_target,
+    }
+
+
+class SourceOptions(TypedDict):
+    """What `add_source` adds, by the argument's name in Python."""
+
+    shape: list[str]
+    inputs: list[str]
+    outputs: list[str]
+    normalize: list[str]
+    io_layout: list[str]
+
+
+def source_options(arguments: argparse.Namespace) -> SourceOptions:
+    """Those flags, as given."""
+    return {
+        "shape": arguments.shape,
+        "inputs": arguments.inputs,
+        "outputs": arguments.outputs,
+        "normalize": arguments.normalize,
+        "io_layout": arguments.io_layout,
     }
 
 

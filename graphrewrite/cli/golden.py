@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphrewrite.cli.failure import error_json, message
-from graphrewrite.cli.flags import add_pipeline, add_samples, passes_of, target_options
+from graphrewrite.cli.flags import add_pipeline, add_samples, passes_of, source_options, target_options
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -143,11 +143,7 @@ def _record(arguments: argparse.Namespace) -> int:
                     chosen,
                     ",".join(passes_of(arguments)),
                     name=arguments.name,
-                    shape=arguments.shape,
-                    inputs=arguments.inputs,
-                    outputs=arguments.outputs,
-                    normalize=arguments.normalize,
-                    io_layout=arguments.io_layout,
+                    **source_options(arguments),
                     samples=arguments.samples,
                     seed=arguments.seed,
                     replace=arguments.replace,

@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphrewrite.cli.flags import OF_PIPELINE, add_model, add_pipeline, add_samples, passes_of, repeated
+from graphrewrite.cli.flags import (
+    OF_PIPELINE,
+    add_model,
+    add_pipeline,
+    add_samples,
+    passes_of,
+    repeated,
+    target_options,
+)
 from graphrewrite.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -80,8 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 passes_of(arguments),
                 output,
                 command=arguments.check,
-                precision=arguments.precision,
-                minimum_deployment_target=arguments.minimum_deployment_target,
+                **target_options(arguments),
                 shape=arguments.shape,
                 inputs=arguments.inputs,
                 outputs=arguments.outputs,

@@ -17,6 +17,7 @@ from graphrewrite.cli.flags import (
     add_samples,
     passes_of,
     pipeline_of,
+    source_options,
     target_options,
 )
 from graphrewrite.cli.progress import stages
@@ -116,11 +117,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 chosen,
                 passes_of(arguments),
                 arguments.output if stop is None else None,
-                shape=arguments.shape,
-                inputs=arguments.inputs,
-                outputs=arguments.outputs,
-                normalize=arguments.normalize,
-                io_layout=arguments.io_layout,
+                **source_options(arguments),
                 samples=arguments.samples,
                 seed=arguments.seed,
                 check=not arguments.no_check,

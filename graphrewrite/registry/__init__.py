@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.legalize import legalize
 from graphrewrite.registry.lower import lower, try_row
-from graphrewrite.registry.opnode import OpNode, Refusal
+from graphrewrite.registry.opnode import OpNode, Refusal, require_rank
 from graphrewrite.registry.rows import OpRow, expansion, lowering, refusal, rows, upgrade
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "lower",
     "lowering",
     "refusal",
+    "require_rank",
     "rows",
     "try_row",
     "upgrade",

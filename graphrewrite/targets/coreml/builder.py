@@ -28,7 +28,7 @@ from graphrewrite.ir import (
     set_quant,
     static_dims,
 )
-from graphrewrite.registry import OpNode, Refusal
+from graphrewrite.registry import OpNode, Refusal, require_rank
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.coreml.availability import accepted_types, available_from, is_compile_time, op_class
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, TargetOp, target_op
@@ -374,11 +374,4 @@ class MIL:
         Raises:
             Refusal: it is unknown.
         """
-        found = rank(value)
-        if found is None:
-            raise Refusal(
-                Code.NOT_EXPRESSIBLE,
-                f"the rank of '{value.name}' is unknown",
-                "fix the input shapes with --shape",
-            )
-        return found
+        return require_rank(value)

@@ -22,10 +22,9 @@ from graphrewrite.ir import (
     Value,
     constant_array,
     is_constant,
-    rank,
     static_dims,
 )
-from graphrewrite.registry import Refusal
+from graphrewrite.registry import Refusal, require_rank
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.tflite.dialect import DOMAIN, target_op
 from graphrewrite.targets.tflite.kernels import accepted_types
@@ -176,28 +175,18 @@ class TFLite:
 
     def to_last(self, value: Value) -> Value:
         """[N, C, spatial...] to [N, spatial..., C], which every TFLite convolution, pool and resize wants."""
-        size = self._rank(value)
+        size = require_rank(value)
         return self.transpose(value, [0, *range(2, size), 1])
 
     def to_first(self, value: Value) -> Value:
         """[N, spatial..., C] back to [N, C, spatial...]."""
-        size = self._rank(value)
+        size = require_rank(value)
         return self.transpose(value, [0, size - 1, *range(1, size - 1)])
 
     def shape_of(self, value: Value) -> Value:
         """Dimensions of `value` as an int32 vector: a constant where they are known, else a SHAPE operator."""
         known = static_dims(value)
         return self.i32(list(known)) if known is not None else self.op("SHAPE", value, out_type="INT32")
-
-    def _rank(self, value: Value) -> int:
-        found = rank(value)
-        if found is None:
-            raise Refusal(
-                Code.NOT_EXPRESSIBLE,
-                f"the rank of '{value.name}' is unknown",
-                "fix the input shapes with --shape",
-            )
-        return found
 
 
 def _lazy(source: Value | None, result: Array) -> Array | onnx_ir.TensorProtocol:
