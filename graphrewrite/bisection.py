@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,12 +22,13 @@ from graphrewrite.errors import (
 )
 from graphrewrite.ir import Model, Source
 from graphrewrite.ir.inputs import ShapeSpec
-from graphrewrite.numeric.check import Runner
+from graphrewrite.numeric.check import CheckReport, Runner
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.metrics import Comparison
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, feeder
 from graphrewrite.numeric.ranges import examine
+from graphrewrite.numeric.rounding import Rounding
 from graphrewrite.numeric.state import judge_state
 from graphrewrite.numeric.values import compare_states, compare_values, first_difference, state_values
 from graphrewrite.pipeline import BaseInstrument, Pass, Stage, build, describe, run_pipeline
@@ -199,7 +201,7 @@ class _Search:
         if crash is not None:
             return crash
         with tempfile.TemporaryDirectory() as folder:
-            return self._judge_file(model, Path(folder) / f"model{self.target.suffix}")
+            return self._judge_file(model, Path(folder))
 
     def _rewrite(self, model: Model, passes: Sequence[Pass]) -> Bisection | None:
         """Run passes; where one breaks, what it was doing then."""
@@ -222,12 +224,16 @@ class _Search:
             )
         return None
 
-    def _judge_file(self, model: Model, path: Path) -> Bisection:
-        """The file first: where it matches there is nothing to find."""
+    def _judge_file(self, model: Model, folder: Path) -> Bisection:
+        """The file first, as a conversion comes to it: where it matches there is nothing to find."""
         self.progress("checking the file")
+        half = self.target.computes_half
+        rounding = Rounding(model, self.original, self.target.tolerance) if half else None
+        paths = (folder / f"model{count}{self.target.suffix}" for count in itertools.count())
         try:
-            self.target.write(model, path)
-            found, _ = judge(self.original, model, self.target, path)
+            found = self._judged(model, path := next(paths))
+            while not found.passed and rounding is not None and rounding.mark(found):
+                found = self._judged(model, path := next(paths))
         except (NotChecked, InternalError) as error:
             self.shown = self.original.samples
             problem = str(error)
@@ -243,6 +249,10 @@ class _Search:
         if verdict.right:
             return Bisection(Guilt.FILE, problem, value=self._first_in_file(model, path))
         return self._first_pass(verdict if verdict.right is False else Verdict(False, problem))
+
+    def _judged(self, model: Model, path: Path) -> CheckReport:
+        self.target.write(model, path)
+        return judge(self.original, model, self.target, path)[0]
 
     def _verdict(self, model: Model) -> Verdict:
         self.states += 1

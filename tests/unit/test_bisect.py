@@ -144,6 +144,19 @@ class TestBisect:
         assert (found.guilt, found.passes) == (Guilt.REWRITE, ("planted",))
         assert [item.root for item in found.rewrites] == ["second"]
 
+    def test_a_float16_file_is_judged_as_a_conversion_ends_with_it(self, model: str) -> None:
+        """float16 has steps of 0.5 near 1000: the subtraction is computed in float32 after the first check."""
+        pytest.importorskip("coremltools")
+        onnx.save(
+            onnx.parser.parse_model(
+                '<ir_version: 10, opset_import: ["" : 20]> g (float[4] x) => (float[4] y) <float k = {1000.0}> '
+                "{ y = Sub(x, k) }"
+            ),
+            model,
+        )
+        samples = [{"x": np.float32([1000.1, 1000.2, 999.9, 999.7])}]
+        assert graphrewrite.bisect(model, "coreml{precision=fp16}", samples=samples).guilt is Guilt.NOTHING
+
     def test_ends_are_arranged_before_the_search(self, model: str) -> None:
         onnx.save(
             onnx.parser.parse_model(
