@@ -171,14 +171,8 @@ def max_unpool(node: OpNode, t: TFLite) -> Value:
 @expansion("MaxUnpool")
 def values_put_back(node: OpNode, b: Onnx) -> Value:
     """Values put back to the places that MaxPool's Indices name, zeros elsewhere; what shares a place is equal."""
-    shape = node.static(0)
-    count, kernel = len(shape) - 2, node.attr("kernel_shape")
-    strides, _, pads = spatial_attributes(node, count)
-    whole = [
-        *shape[:2],
-        *((shape[i + 2] - 1) * strides[i] - pads[i] - pads[i + count] + kernel[i] for i in range(count)),
-    ]
-    if node.has(2) and node.ints(2) != whole:
+    whole, wanted = unpooled_shape(node)
+    if wanted != whole:
         node.refuse(
             "output_shape: ONNX counts Indices in the shape without it, ONNX Runtime in the shape that it gives",
             "leave it out, and put a Pad behind",
