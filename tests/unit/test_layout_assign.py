@@ -11,7 +11,6 @@ from layout_models import FLOAT, Sketch, count, lay_out, run
 
 from graphrewrite.errors import InternalError, UsageError
 from graphrewrite.ir import DataType, Value, layout, verify
-from graphrewrite.layout import transposes_left
 from graphrewrite.layout.assign import assign
 from graphrewrite.layout.materialise import materialise
 from graphrewrite.layout.rules import Signatures
@@ -19,6 +18,7 @@ from graphrewrite.layout.tags import channels_last_forms
 from graphrewrite.layout.verify import expectations, verify_layout
 from graphrewrite.pipeline.discovery import known_passes
 from graphrewrite.rewrite import Rewriter
+from graphrewrite.targets.base import target
 from graphrewrite.targets.tflite.layout_dialect import TFLiteLayout
 
 
@@ -118,7 +118,7 @@ def test_a_transpose_sinks_to_where_there_is_less_to_move() -> None:
     x = s.t.transpose(s.input("x", [8, 16, 16, 16]), [1, 0, 2, 3])
     s.output(s.op("SUM", s.op("EXP", x), s.t.i32([2, 3]), keep_dims=1))
     same(s, transposes=1)
-    left = transposes_left(s.model)
+    left = target("tflite").transposes_left(s.model)
     assert left[0].bytes == 8 * 16 * 4
 
 
@@ -265,7 +265,7 @@ def test_the_report_says_why() -> None:
     x = s.conv(s.input("x", [1, 3, 8, 8]), 4)
     s.output(s.op("SOFTMAX", x, beta=1.0))
     lay_out(s.model)
-    left = transposes_left(s.model)
+    left = target("tflite").transposes_left(s.model)
     assert [item.bytes for item in left] == [4 * 64 * 4, 3 * 64 * 4]
     assert "CONV_2D wants channels last" in left[0].reason
     assert "SOFTMAX works on the last dimension" in left[0].reason

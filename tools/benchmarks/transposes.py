@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 import graphrewrite
-from graphrewrite.layout import transposes_left
+from graphrewrite.targets.base import target
 
 _ITEM_BYTES = 4
 _CHANNELS_LAST = frozenset(
@@ -25,7 +25,7 @@ def left_in_ours(model: Path, work: Path) -> tuple[int, int, str]:
     """(transposes, bytes they move, why) in our file with the order of inputs and outputs free, as onnx2tf has it."""
     output = work / "free.tflite"
     result = graphrewrite.run(model, "tflite", "default,assign-layout{io_layout=free}", output, check=False)
-    left = transposes_left(result.model)
+    left = target("tflite").transposes_left(result.model)
     reasons = Counter(_SOURCE.sub("", item.reason) for item in left)
     text = "; ".join(f"{times} x {reason}" for reason, times in reasons.most_common(3))
     return len(left), sum(item.bytes for item in left), text
