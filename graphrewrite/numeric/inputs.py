@@ -92,13 +92,13 @@ def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array
     dtype = value.dtype or DataType.FLOAT
     kind = dtype.numpy().kind
     if kind == "f":
-        return rng.standard_normal(shape).astype(dtype.numpy())
+        return np.asarray(rng.standard_normal(shape), dtype.numpy())  # of rank 0, too, where numpy draws a number
     if kind == "b":
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if kind not in "iu":
         raise UsageError(f"input '{value.name}' is {dtype.name.lower()}: give samples with --inputs-npz")
     low, high = _range(value)
-    return rng.integers(low, high, shape).astype(dtype.numpy())
+    return np.asarray(rng.integers(low, high, shape), dtype.numpy())
 
 
 def _range(value: Value) -> tuple[int, int]:

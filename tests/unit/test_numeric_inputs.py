@@ -43,6 +43,14 @@ class TestMade:
         np.testing.assert_array_equal(make_samples(graph)[1]["x"], b["x"])
         assert not np.array_equal(make_samples(graph, seed=1)[0]["x"], a["x"])
 
+    @pytest.mark.parametrize("dtype", ["float", "bool", "int64"])
+    def test_of_rank_0_they_are_arrays(self, dtype: str) -> None:
+        """NumPy draws numbers there, and ONNX Runtime takes none of its bools."""
+        graph = loaded("c = Cast <to = 1> (x) y = Exp (c)", f"{dtype} x").graph
+        for sample in make_samples(graph):
+            assert isinstance(sample["x"], np.ndarray)
+            assert sample["x"].shape == ()
+
     def test_dynamic_dimensions_take_several_sizes_and_agree(self) -> None:
         graph = loaded("a = Relu (x) y = Exp (z)", "float[N,3,H,W] x, float[N,T] z").graph
         shapes = [(item["x"].shape, item["z"].shape) for item in make_samples(graph)]
