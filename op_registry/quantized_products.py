@@ -64,9 +64,7 @@ def _matmul(node: OpNode, b: Onnx, left: tuple[int, int | None], right: tuple[in
     if not isinstance(length, int):
         node.refuse("the length of its sums is known only at run time", "fix the shapes with --shape")
     a = _shifted(b, x, x_zero, [-1, 1])
-    c = _shifted(b, y, y_zero)
-    if y_zero is not None and rank(y_zero) == 1 and static_dims(y_zero) != (1,):
-        c = b.op("Sub", b.cast(y, DataType.FLOAT), b.cast(y_zero, DataType.FLOAT))
+    c = _shifted(b, y, y_zero, [-1])
     row_axis = 0 if rank(y) == 1 else -2
 
     def part(begin: int, end: int) -> Value:

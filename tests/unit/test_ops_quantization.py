@@ -68,6 +68,18 @@ def test_mat_mul_integer(length: int) -> None:
     check_op(single("MatMulInteger", {"a": a, "b": b}), {"a": a, "b": b}, rtol=0, atol=0)
 
 
+def test_mat_mul_integer_by_column() -> None:
+    """Weights with a zero point a column, as `quantize_dynamic(per_channel=True)` writes them: constants."""
+    a = RNG.integers(0, 256, (3, 8), dtype=np.uint8)
+    constants = {
+        "b": RNG.integers(-128, 128, (8, 5), dtype=np.int8),
+        "za": np.array(3, np.uint8),
+        "zb": np.array([0, 3, -4, 5, 9], np.int8),
+    }
+    model = single("MatMulInteger", {"a": a, **constants}, constants=constants)
+    check_op(model, {"a": a}, rtol=0, atol=0)
+
+
 def test_conv_integer() -> None:
     x = RNG.integers(0, 256, (1, 40, 6, 6), dtype=np.uint8)
     w = RNG.integers(0, 256, (4, 40, 3, 3), dtype=np.uint8)
