@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphrewrite.errors import NotChecked, OutputsDiffer
+from graphrewrite.errors import NotChecked, OutputsDiffer, UsageError
 from graphrewrite.ir import Model, Source
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.inputs import Sample
@@ -56,6 +56,7 @@ class Conversion:
     progress: Progress
     records: list[PassRecord] = dataclasses.field(default_factory=list)
     half: HalfReport | None = None
+    undrawn: UsageError | None = None
     applied: int = 0
     """Rewrites of optional passes so far, which `rewrite_limit` bounds."""
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"passes": 0.0})
@@ -81,10 +82,19 @@ class Conversion:
             if not self._run(head, instruments, None):
                 return False
             if self.settings.check or self.settings.numeric_each:
-                self.original.draw(self.model, self.settings.samples, self.settings.seed)
+                self._draw()
             self.opening.arrange(self.model)
         guard = Guard(self.original, tolerance) if self.settings.numeric_each else None
         return not tail or self._run(tail, instruments, guard)
+
+    def _draw(self) -> None:
+        """Draw samples; that none can be drawn is told later, where no target refuses what they are of."""
+        try:
+            self.original.draw(self.model, self.settings.samples, self.settings.seed)
+        except UsageError as error:
+            if self.settings.samples is not None or self.settings.numeric_each:
+                raise
+            self.undrawn = error
 
     def rewrite_for(self, target: Target, passes: Sequence[Pass], instruments: Sequence[Instrument]) -> bool:
         """Run the passes of `target` alone; where it uses float16, with a look at what does not fit before the last stage."""
@@ -136,7 +146,10 @@ class Conversion:
 
         Raises:
             OutputsDiffer, NotChecked: nothing has the final name then.
+            UsageError: no samples could be drawn.
         """
+        if self.undrawn is not None:
+            raise self.undrawn
         rounding = Rounding(self.model, self.original, target.tolerance) if target.computes_half else None
         while True:
             with staged(path) as candidate:

@@ -55,7 +55,8 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
             known = dims(value)
             if known is None or value.dtype is None or value.name is None:
                 raise UsageError(
-                    f"the type or rank of input '{value.name}' is unknown: give samples with --inputs-npz"
+                    f"the type or rank of input '{value.name}' is unknown: fix its shape with --shape, or give samples "
+                    "with --samples"
                 )
             shape = [_size(dim, axis, len(known), index, sizes, ranges) for axis, dim in enumerate(known)]
             sample[value.name] = _draw(value, shape, rng)
@@ -92,11 +93,13 @@ def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array
     dtype = value.dtype or DataType.FLOAT
     kind = dtype.numpy().kind
     if kind == "f":
-        return np.asarray(rng.standard_normal(shape), dtype.numpy())  # of rank 0, too, where numpy draws a number
+        return np.asarray(
+            rng.standard_normal(shape), dtype.numpy()
+        )  # of rank 0, too, where numpy draws a number
     if kind == "b":
         return np.asarray(rng.random(shape) < 0.5)
     if kind not in "iu":
-        raise UsageError(f"input '{value.name}' is {dtype.name.lower()}: give samples with --inputs-npz")
+        raise UsageError(f"input '{value.name}' is {dtype.name.lower()}: give samples with --samples")
     low, high = _range(value)
     return np.asarray(rng.integers(low, high, shape), dtype.numpy())
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
 from graphrewrite.ir import Model, Node, bodies, is_used, node_line, source_name
+from graphrewrite.registry.blockers import causes, ends, foreign
 from graphrewrite.registry.builder import Onnx
-from graphrewrite.registry.lower import MAX_DEPTH, custom_domain, expand, try_row
+from graphrewrite.registry.lower import MAX_DEPTH, expand, try_row
 from graphrewrite.registry.opnode import Refusal
 from graphrewrite.registry.rows import OpRow, rows
 from graphrewrite.rewrite import AddedNodes, Rewriter
@@ -31,16 +32,18 @@ def legalize(model: Model, rewriter: Rewriter, target: str, unreadable: Unreadab
     rewriter.listeners.append(run.added)
     try:
         run.apply_rows(model.graph)
+        at_ends = ends(model.graph)
         for _ in range(MAX_DEPTH):
-            refused = unreadable(model, run.blockers)
+            refused = {} if at_ends else unreadable(model, run.blockers)  # which asks for tensors at the ends
             if not [node for node, why in refused.items() if run.expanded(node, why)]:
                 break
         else:
             raise InternalError(f"expanding goes in circles at {node_line(next(iter(refused)))}")
     finally:
         rewriter.listeners.remove(run.added)
-    if run.blockers:
-        raise NotExpressible(target, list(run.blockers.values()))
+    found = at_ends + causes(run.blockers)
+    if found:
+        raise NotExpressible(target, found)
     rewriter.collect_garbage()
 
 
@@ -62,7 +65,7 @@ class _Run:
             if node.graph is None or not any(is_used(value) for value in node.outputs):
                 continue
             if node.domain != "":
-                self.blockers[node] = custom_domain(node)
+                self.blockers[node] = foreign(node)
                 continue
             made = self._lowered(node, depth)
             stack += [(item, depth + 1) for item in reversed(made) if item.op_type != node.op_type]

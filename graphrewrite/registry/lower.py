@@ -19,6 +19,7 @@ from graphrewrite.ir import (
     schema,
     source_name,
 )
+from graphrewrite.registry.blockers import causes, ends, foreign
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.functions import function_body, inline
 from graphrewrite.registry.opnode import OpNode, Refusal
@@ -46,7 +47,7 @@ def lower(
     """
     domain = dialect or target
     rewriter.collect_garbage()
-    blockers: dict[str, Blocker] = {}
+    blockers: dict[Node, Blocker] = {}
     added = AddedNodes([])
     rewriter.listeners.append(added)
     stack = [(node, 0, False) for node in reversed(list(model.graph))]
@@ -56,8 +57,7 @@ def lower(
             node, depth, entered = stack.pop()
             if node.domain != "" or node.graph is None or not _needed(node):
                 if node.domain not in ("", domain) and node.graph is not None:
-                    blocker = custom_domain(node)
-                    blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
+                    blockers[node] = foreign(node)
                 continue
             added.nodes = []
             bodies = [] if entered else _bodies(node)
@@ -72,13 +72,15 @@ def lower(
             try:
                 _lower_node(node, rewriter, target, make, depth)
             except Refusal as refusal:
-                blocker = Blocker(refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint)
-                blockers.setdefault(f"{blocker.node}/{blocker.reason}", blocker)
+                blockers[node] = Blocker(
+                    refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint
+                )
             stack.extend((item, depth + 1, False) for item in reversed(added.nodes) if item.domain == "")
     finally:
         rewriter.listeners.remove(added)
-    if blockers:
-        raise NotExpressible(target, list(blockers.values()))
+    refused = ends(model.graph) + causes(blockers)
+    if refused:
+        raise NotExpressible(target, refused)
     rewriter.collect_garbage()
     left = next((node for node in all_nodes(model.graph) if node.domain != domain), None)
     if left is not None:
@@ -102,17 +104,6 @@ def _unroll(node: Node, rewriter: Rewriter) -> bool:
 
 def _needed(node: Node) -> bool:
     return any(is_used(value) for value in node.outputs)
-
-
-def custom_domain(node: Node) -> Blocker:
-    """Why an op of a domain that is no target's stays."""
-    return Blocker(
-        Code.NOT_EXPRESSIBLE,
-        f"{node.domain}.{node.op_type}",
-        source_name(node),
-        f"the op belongs to the custom domain '{node.domain}', whose meaning the file does not hold",
-        "rewrite it with a pass of your own (--passes default,my.py), or export it as standard ONNX ops",
-    )
 
 
 def _lower_node(node: Node, rewriter: Rewriter, target: str, make: Any, depth: int) -> None:
