@@ -22,7 +22,17 @@ from graphrewrite.errors import InternalError
 from graphrewrite.ir.constants import is_constant
 from graphrewrite.ir.known_rules import plain_type, result_type
 from graphrewrite.ir.meaning import OPSET, BodyNode, control_flow_meaning, has_meaning, meaning_of
-from graphrewrite.ir.shapes import Dim, Dims, broadcast, combine, dims, rank, resolve_reshape, shape_data
+from graphrewrite.ir.shapes import (
+    Dim,
+    Dims,
+    broadcast,
+    combine,
+    dims,
+    rank,
+    resized,
+    resolve_reshape,
+    shape_data,
+)
 from graphrewrite.ir.signature import inferred_from, signature
 from graphrewrite.ir.type_protos import Fact, fact_proto, proto_fact, tensor_proto, type_proto
 
@@ -167,7 +177,9 @@ def _onnx_facts(node: onnx_ir.Node) -> tuple[Fact, ...] | None:
         if array is not None and array.ndim <= 1 and array.dtype.kind in "iuf":
             data[value.name] = onnx.numpy_helper.from_array(array, value.name)
     found = _call(schema(node.op_type), _node_proto(node), types, data)
-    return tuple(proto_fact(found.get(value.name or "")) for value in node.outputs)
+    facts = tuple(proto_fact(found.get(value.name or "")) for value in node.outputs)
+    sizes = resized(node) if node.op_type == "Resize" else None
+    return facts if sizes is None or not isinstance(facts[0], tuple) else ((facts[0][0], sizes),)
 
 
 def _node_proto(node: onnx_ir.Node) -> onnx.NodeProto:

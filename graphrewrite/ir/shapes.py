@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir
 
-from graphrewrite.ir.constants import constant_ints
+from graphrewrite.ir.constants import constant_array, constant_ints
 
 Dim = int | str | None
 Dims = tuple[Dim, ...]
@@ -211,3 +212,22 @@ _DATA_RULES = {
     "Mul": _arithmetic,
     "Div": _arithmetic,
 }
+
+
+def resized(node: onnx_ir.Node) -> Dims | None:
+    """Sizes that a Resize with constant scales gives, as kernels find them, in float32; None where it has no such scales.
+
+    7 * float32(13 / 7) is 13 there, and a little less by ONNX's own rule, which so finds 12.
+    """
+    known = dims(node.inputs[0])
+    scales = constant_array(node.inputs[2]) if len(node.inputs) > 2 else None
+    if known is None or scales is None or scales.size == 0:
+        return None
+    found = list(known)
+    for axis, scale in zip(node.attributes.get_ints("axes", range(len(known))), scales, strict=False):
+        size = known[axis]
+        if isinstance(size, int):
+            found[axis] = int(np.floor(np.float32(size) * np.float32(scale)))
+        elif scale != 1:
+            found[axis] = None
+    return tuple(found)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
+import graphrewrite
 from graphrewrite import ir
 from graphrewrite.errors import NotExpressible
 from tests.op_check import check_op, lowered, single
@@ -124,3 +127,15 @@ def test_crop_and_resize() -> None:
 def test_interpolated_integers_are_refused() -> None:
     with pytest.raises(NotExpressible, match="rounded"):
         lowered(resize(np.ones((1, 1, 4, 4), np.uint8), scales=[1, 1, 2, 2], mode="linear")[0])
+
+
+@pytest.mark.parametrize("target", ["tflite", "coreml", "openvino"])
+def test_sizes_by_scales_are_those_of_float32(target: str, tmp_path: Path) -> None:
+    """7 times float32(13 / 7) is 13 in float32 and less in float64: tf2onnx writes such scales, and ONNX's rule infers 12."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> g (float[1,3,7,9] x) => (float[1,3,13,17] y) '
+        "<float[4] s = {1, 1, 1.8571428, 1.8888888}> {"
+        '  r = Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(x, , s)  y = Relu(r) }'
+    )
+    result = graphrewrite.run(model, target, output=tmp_path / "m{suffix}")
+    assert result.report["outputs"][0]["shape"] == [1, 3, 13, 17]
