@@ -23,9 +23,9 @@ def _target(node: OpNode) -> DataType:
 
 
 def _seed(node: OpNode) -> int:
-    """TFLite draws anew at each run where both of its seeds are 0; a given seed is kept, as a whole number."""
+    """TFLite draws anew at each run where both of its seeds are 0; a given seed is kept, as a whole number of int32."""
     seed = node.attr("seed")
-    return 0 if seed is None else max(abs(int(seed)), 1)
+    return 0 if seed is None else min(max(abs(int(seed)), 1), int(np.iinfo(np.int32).max))
 
 
 @lowering("tflite", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")

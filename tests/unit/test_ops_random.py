@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.helper
+import onnx.parser
 import pytest
 
+import graphrewrite
 from graphrewrite.targets.tflite.emit import write
 from graphrewrite.targets.tflite.runtime import runner
 from tests.op_check import check_op, lowered, single
@@ -85,3 +87,14 @@ def test_dropout_without_ratio_drops_nothing() -> None:
     np.testing.assert_array_equal(found, x)
     constants = {name: array for name, array in inputs.items() if name != "x"}
     check_op(single("Dropout", inputs, constants=constants), {"x": x})
+
+
+@pytest.mark.parametrize("seed", [2147483648.0, -1e30])
+@pytest.mark.parametrize("target", ["tflite", "coreml"])
+def test_seeds_beyond_int32(seed: float, target: str, tmp_path: Path) -> None:
+    """tf2onnx writes 2^31 where TensorFlow has no seed."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]> g (float[2,3] x) => (float[2,3] y)'
+        f"{{ r = RandomNormal<shape = [2, 3], seed = {seed:f}>()  y = Add(x, r) }}"
+    )
+    graphrewrite.run(model, target, output=tmp_path / "m{suffix}")
