@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir
 import onnx_ir.passes.common
 
@@ -14,6 +15,8 @@ from graphrewrite.ir import (
     Node,
     Shape,
     ShapeConflict,
+    Value,
+    dims,
     infer_node,
     node_line,
     schema,
@@ -102,10 +105,26 @@ class _Walk:
         for node in list(graph):
             for attribute in node.attributes.data.values():
                 if attribute.type == AttributeType.GRAPH:
+                    if node.op_type == "Loop" and node.domain in ("", "ai.onnx"):
+                        self._scalar_control(node, attribute.as_graph())
                     if node.op_type != "Scan" or self.version >= 9:  # opset 8's operands are other ones
                         bind_subgraph_inputs(node)
                     self.graph(attribute.as_graph())
             self.node(node, self.version)
+
+    def _scalar_control(self, loop: Node, body: Graph) -> None:
+        """A Loop's body may take the number of the round and the condition as [1], as tf2onnx's do: scalars from here on."""
+        for index, old in enumerate(body.inputs[:2]):
+            if dims(old) != (1,):
+                continue
+            with (
+                self.rewriter.rewrite("scalar-loop-control", loop),
+                self.rewriter.inside(body, next(iter(body), None)),
+            ):
+                name = self.rewriter.unique_name(f"{old.name}/scalar")
+                body.inputs[index] = Value(name=name, type=old.type, shape=Shape([]))
+                wide = self.rewriter.op("Reshape", body.inputs[index], self.rewriter.constant(np.array([1])))
+                old.replace_all_uses_with(wide, replace_graph_outputs=True)
 
     def node(self, node: Node, version: int) -> None:
         if node.domain == "ai.onnx":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 
+import graphrewrite
 from graphrewrite import ir
 from tests.op_check import check_op
 
@@ -141,3 +144,26 @@ def test_scan(backwards: int, axis: int, length: str) -> None:
     )
     xs = np.random.default_rng(1).standard_normal((4, 3) if axis == 0 else (3, 4)).astype(np.float32)
     check_op(text, {"s": X, "xs": xs})
+
+
+@pytest.mark.parametrize("target", ["tflite", "coreml", "openvino"])
+@pytest.mark.parametrize("count", ["last", "n"])
+def test_loop_with_control_of_rank_1(target: str, count: str, tmp_path: Path) -> None:
+    """tf2onnx declares the number of the round and the condition as [1], and ONNX Runtime gives them so."""
+    text = (
+        HEADER
+        + f"""
+    counted (float[3] x, int64 n) => (float[3] y, float[r, 1] rounds)
+    <int64 last = {{4}}, bool[1] go = {{1}}>
+    {{
+      y, rounds = Loop ({count}, go, x) <body = round (int64[1] i, bool[1] c, float[3] h)
+          => (bool[1] c2, float[3] h2, float[1] number) {{
+        number = Cast <to = 1> (i)
+        h2 = Add (h, number)
+        c2 = Identity (c)
+      }}>
+    }}"""
+    )
+    model = onnx.parser.parse_model(text)
+    samples = [{"x": X, "n": np.array(3, np.int64)}]
+    graphrewrite.run(model, target, output=tmp_path / "m{suffix}", samples=samples)
