@@ -14,6 +14,7 @@ from graphrewrite.rewrite import Match, MatchFailure, Rewriter, RuleStatistics, 
 
 from .tensorflow_cells import block_lstm, gru_block_cell, lstm_block_cell
 from .tensorflow_images import image_projective_transform, resampler
+from .tensorflow_maths import FORMULAS, formula
 
 Build = Callable[[Rewriter], Sequence["Value | None"]]
 """Makes the values for a node's outputs."""
@@ -35,7 +36,8 @@ class StripTfLeftovers(RewritePass):
 
     Print, PreventGradient, Snapshot, DebugIdentity, CheckNumerics, NcclAllReduce and their kin pass their
     operand on. BatchNormWithGlobalNormalization, BlockLSTM(V2), LSTMBlockCell, GRUBlockCell,
-    ImageProjectiveTransformV2/V3, Resampler, PeriodicResample and AdjustHsvInYiq are written out. Calls of
+    ImageProjectiveTransformV2/V3, Resampler, PeriodicResample and AdjustHsvInYiq are written out, and functions such as Erfc,
+    Expm1, Log1p, Xlogy and Xdivy. Calls of
     Python functions (EagerPyFunc, PyFunc) stay and are named in the report: their code is not in the file.
     Exact.
     """
@@ -200,6 +202,7 @@ _TRANSLATIONS: dict[str, Callable[[Node], Build]] = {
         ),
         _pass_on,
     ),
+    **dict.fromkeys(FORMULAS, formula),
     "BatchNormWithGlobalNormalization": _global_normalization,
     "AdjustHsvInYiq": _adjust_hsv_in_yiq,
     "PeriodicResample": _periodic_resample,

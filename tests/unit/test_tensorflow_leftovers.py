@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -317,3 +318,41 @@ def test_python_functions_are_named_in_the_report() -> None:
     records = run_pipeline(model, passes)
     assert "pyfunc_3" in records[-1].notes[0]
     assert [item.op_type for item in model.graph] == ["EagerPyFunc"]
+
+
+@pytest.mark.parametrize(
+    ("op_type", "wanted"),
+    [
+        ("Erfc", np.vectorize(math.erfc)),
+        ("Expm1", np.expm1),
+        ("Log1p", np.log1p),
+        ("Inv", np.reciprocal),
+    ],
+)
+def test_functions_of_one_operand(op_type: str, wanted: Callable[[Array], Array]) -> None:
+    x = np.abs(normal(2, 3)) + 0.1 if op_type in ("Log1p", "Inv") else normal(2, 3)
+    (found,) = compute(op_type, {"x": x}, {"y": (2, 3)})
+    np.testing.assert_allclose(found, wanted(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "wanted"),
+    [("Xlogy", lambda x, y: x * np.log(y)), ("Xlog1py", lambda x, y: x * np.log1p(y)), ("Xdivy", np.divide)],
+)
+def test_functions_that_are_zero_where_the_first_operand_is(
+    op_type: str, wanted: Callable[[Array, Array], Array]
+) -> None:
+    x, y = np.array([0, 0, 2, -3], np.float32), np.array([0, -1, 0.5, 4], np.float32)
+    (found,) = compute(op_type, {"x": x, "y": y}, {"z": (4,)})
+    np.testing.assert_allclose(found, [0, 0, *wanted(x[2:], y[2:])], rtol=1e-5)
+
+
+def test_half_the_sum_of_squares() -> None:
+    x = normal(2, 3)
+    (found,) = compute("L2Loss", {"x": x}, {"y": ()})
+    np.testing.assert_allclose(found, np.sum(x * x) / 2, rtol=1e-5)
+
+
+def test_functions_of_integers_are_left_where_they_are_none() -> None:
+    model = translate("Erfc", {"x": np.ones(3, np.int32)}, {"y": (3,)})
+    assert [node.op_type for node in model.graph] == ["Erfc"]
