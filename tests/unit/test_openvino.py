@@ -254,3 +254,19 @@ def test_what_is_multiplied_with_quantised_weights_is_not_rounded(tmp_path: Path
     source.graph.initializer.extend([weights, scales])
     result = graphrewrite.run(source, "openvino", output=tmp_path / "m.xml")
     assert result.report["check"]["passed"]
+
+
+@pytest.mark.parametrize("of_a_node", [False, True])
+def test_small_weights_in_another_file(of_a_node: bool, tmp_path: Path) -> None:
+    """They are written into what the front end reads, which knows no folder."""
+    weights = onnx.numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(3, 4), "w")
+    source = text("(float[2, 3] x) => (float[2, 4] y) { y = MatMul(x, w) }")
+    if of_a_node:
+        source.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["w"], value=weights))
+    else:
+        source.graph.initializer.append(weights)
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        source, path, save_as_external_data=True, location="w.bin", size_threshold=0, convert_attribute=True
+    )
+    graphrewrite.run(path, "openvino", output=tmp_path / "m.xml")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx
 import onnx.numpy_helper
+import onnx_ir
 import onnx_ir.serde
 
 from graphrewrite.ir import OPSET, Array, Graph, Model, Node, Value
@@ -98,6 +99,8 @@ def _constant(proto: onnx.TensorProto, value: Value) -> Array | None:
     assert tensor is not None
     tensor.name = value.name
     if tensor.nbytes < _INLINE or tensor.dtype.bitwidth < 8 or tensor.dtype.is_string():
+        if isinstance(tensor, onnx_ir.ExternalTensor):  # it would be written as the file it lies in
+            tensor = onnx_ir.Tensor(tensor.numpy(), tensor.dtype, name=tensor.name)
         onnx_ir.serde.serialize_tensor_into(proto, tensor)
         return None
     array = np.asarray(tensor.numpy(), order="C")
