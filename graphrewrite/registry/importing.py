@@ -203,6 +203,7 @@ def _constant_tensor(node: Node) -> onnx_ir.TensorProtocol | None:
         if name in ("value_float", "value_floats"):
             return onnx_ir.tensor(attribute.value, dtype=onnx_ir.DataType.FLOAT)
         if name in ("value_string", "value_strings"):
-            items = attribute.value if isinstance(attribute.value, tuple | list) else [attribute.value]
-            return onnx_ir.StringTensor([str(item).encode() for item in items])
+            items = [attribute.value] if name == "value_string" else list(attribute.value)
+            texts = [item if isinstance(item, bytes) else item.encode() for item in items]
+            return onnx_ir.StringTensor(texts, shape=Shape([] if name == "value_string" else [len(texts)]))
     return None

@@ -86,6 +86,14 @@ class TestPartialShapes:
             "5 / 2 is 2.5: not to be computed in integers"
         )
 
+    @pytest.mark.parametrize("content", ['value_string = "a"', 'value_strings = ["a", "b"]'])
+    def test_constants_of_text(self, content: str) -> None:
+        """Equal tells their shapes; of those that nothing reads nothing is left."""
+        model = imported(f"t = Constant <{content}> ()  same = Equal (t, t)  y = Cast <to = 1> (same)")
+        assert ir.dims(value(model, "y")) == ((2,) if "[" in content else ())
+        model = imported(f"t = Constant <{content}> ()  y = Relu (x)")
+        assert [node.op_type for node in model.graph] == ["Relu"]
+
     def test_unnamed_dimensions_get_symbols(self) -> None:
         model = imported("y = Relu (x)", inputs="float[?,4] x")
         assert ir.dims(value(model, "y")) == ("x_dim0", 4)
