@@ -17,6 +17,7 @@ from graphrewrite.errors import InvalidModel
 from graphrewrite.ir import facets, malformed
 from graphrewrite.ir.constants import held
 from graphrewrite.ir.meaning import OPSET, Body, control_flow_meaning, has_meaning, meaning_of
+from graphrewrite.ir.unread import readable
 from graphrewrite.ir.walk import all_graphs, bodies
 from graphrewrite.ir.wire import Weights, split_weights
 
@@ -37,6 +38,7 @@ def load(source: Source, *, base_dir: str | os.PathLike[str] | None = None) -> o
     """
     proto, weights, folder = _parse(source, base_dir)
     _check_proto(proto)
+    proto = readable(proto)
     for problem in malformed.problems(proto.graph, weights):
         raise InvalidModel(problem)
     try:
@@ -191,6 +193,10 @@ def _check_names(graph: onnx_ir.Graph, outer: set[str]) -> None:
         for body in bodies(node):
             _check_names(body, visible)
     for value in graph.outputs:
+        if value.name in outer and value.name not in defined:
+            raise InvalidModel(
+                f"a body gives '{value.name}' out, which lies outside of it: put an Identity in between"
+            )
         if value.name not in visible:
             raise InvalidModel(f"the output '{value.name}' is written by no node: export the model again")
 

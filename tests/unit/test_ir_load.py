@@ -206,6 +206,18 @@ class TestNames:
         with pytest.raises(InvalidModel, match="reads 'lost', which nothing defines"):
             ir.load(proto)
 
+    def test_a_body_that_gives_out_what_lies_outside(self) -> None:
+        """ONNX Runtime refuses it, too."""
+        proto = onnx.parser.parse_model(
+            """<ir_version: 10, opset_import: ["" : 20]> g (bool c, float[2] x) => (float[2] y) {
+                y = If (c) <then_branch = t () => (float[2] x) { }, else_branch = e () => (float[2] z) { z = Neg (x) }>
+            }"""
+        )
+        with pytest.raises(
+            InvalidModel, match="a body gives 'x' out, which lies outside of it: put an Identity"
+        ):
+            ir.load(proto)
+
     def test_unwritten_output(self) -> None:
         with pytest.raises(InvalidModel, match="the output 'z' is written by no node"):
             ir.load(graph_of(h.make_node("Relu", ["x"], ["y"]), outputs=("y", "z")))
