@@ -86,9 +86,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _lines(original: Original, verdict: CheckReport, values: Sequence[Comparison] | None) -> list[str]:
-    from graphrewrite.report.text import comparison_lines
+    from graphrewrite.report.text import comparison_lines, weak_lines
 
-    lines = comparison_lines(verdict.to_json()["outputs"])
+    found = verdict.to_json()
+    lines = [*comparison_lines(found["outputs"]), *weak_lines(found)]
     if values is None:
         return lines
     wrong = [item for item in values if not item.passed]

@@ -22,7 +22,10 @@ _FORWARDING = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", 
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """The verdict. `outputs` holds each output's worst comparison over all samples and runners."""
+    """The verdict. `outputs` holds each output's worst comparison over all samples and runners.
+
+    `weak` says of an output, by name, why its samples prove little.
+    """
 
     passed: bool
     outputs: tuple[Comparison, ...]
@@ -30,6 +33,7 @@ class CheckReport:
     runners: tuple[str, ...]
     failing_runner: str = ""
     failing_sample: int = -1
+    weak: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Stable schema of `--json`."""
@@ -40,6 +44,7 @@ class CheckReport:
             "failing_runner": self.failing_runner,
             "failing_sample": self.failing_sample,
             "outputs": [item.to_json() for item in self.outputs],
+            "weak": dict(self.weak),
         }
 
 
@@ -146,8 +151,10 @@ def check_recorded(
     """
     worst: dict[str, Comparison] = {}
     failing = ("", -1)
+    strength = _Strength(names, tolerance)
     for index, sample in enumerate(samples):
         known = wanted(index)
+        strength.see(known)
         for label, run in runners.items():
             if index > 0 and label in first_sample_only:
                 continue
@@ -159,7 +166,44 @@ def check_recorded(
                 if name not in worst or _badness(item) > _badness(worst[name]):
                     worst[name] = item
     results = tuple(worst[name] for name in names if name in worst)
-    return CheckReport(all(item.passed for item in results), results, len(samples), tuple(runners), *failing)
+    passed = all(item.passed for item in results)
+    return CheckReport(passed, results, len(samples), tuple(runners), *failing, strength.weak())
+
+
+class _Strength:
+    """What the original's outputs are worth as evidence.
+
+    Where another sample's output would have passed, a file that ignores its inputs would have, too; and NaN matches any NaN.
+    """
+
+    def __init__(self, names: Sequence[str], tolerance: Tolerance) -> None:
+        self.tolerance = tolerance
+        self.samples = 0
+        self.first: dict[str, Array | None] = dict.fromkeys(names)
+        """The first sample's output, of those that have not differed since."""
+        self.infinite = set(names)
+        """Outputs without a finite element so far."""
+
+    def see(self, known: Mapping[str, Array]) -> None:
+        """Take in the outputs of one more sample."""
+        for name in self.infinite & known.keys():
+            if known[name].dtype.kind != "f" or not known[name].size or np.isfinite(known[name]).any():
+                self.infinite.discard(name)
+        for name in [name for name in self.first if name in known]:
+            first = self.first[name]
+            if first is None:
+                self.first[name] = known[name]
+            elif not compare(name, first, known[name], self.tolerance).passed:
+                del self.first[name]
+        self.samples += 1
+
+    def weak(self) -> dict[str, str]:
+        """Why, by output."""
+        found = {}
+        if self.samples > 1:
+            text = f"the original gives the same on all {self.samples} samples"
+            found = {name: text for name, value in self.first.items() if value is not None and value.size}
+        return found | dict.fromkeys(sorted(self.infinite), "the original gives no finite number")
 
 
 def _compare(

@@ -16,6 +16,8 @@ _OPERATORS = 12
 """Operators listed before the rest are summed up."""
 _HAZARDS = 10
 """Values near float16's limits listed, the worst first."""
+_WEAK = 5
+"""Outputs listed of which the check proves little."""
 _TRANSPOSES = 5
 """Transposes listed, the heaviest first."""
 
@@ -76,7 +78,18 @@ def _check_lines(report: Mapping[str, Any]) -> list[str]:
     plural = "" if found["samples"] == 1 else "s"
     verdict = "matches the original" if found["passed"] else "DIFFERS from the original"
     lines = [f"{verdict} on {found['samples']} sample{plural} ({', '.join(found['runners'])})"]
-    return lines + comparison_lines(found["outputs"])
+    return [*lines, *comparison_lines(found["outputs"]), *weak_lines(found)]
+
+
+def weak_lines(check: Mapping[str, Any]) -> list[str]:
+    """Outputs of which the samples prove little, and what helps."""
+    weak: Mapping[str, str] = check["weak"]
+    if not weak:
+        return []
+    lines = [f"  '{name}': {why}" for name, why in list(weak.items())[:_WEAK]]
+    if len(weak) > _WEAK:
+        lines.append(f"  and {len(weak) - _WEAK} more")
+    return ["the check proves little here; inputs of the real kind do better (--samples FILE.npz)", *lines]
 
 
 def comparison_lines(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
