@@ -173,6 +173,27 @@ def _add_value(entries: dict[str, Entry], kind: str, value: Value) -> None:
     entries[key] = Entry(key, record_value(value), ())
 
 
+def _some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(f"%{key}" for key in keys[:3]) + more
+
+
+def _only_typed(old: NodeRecord | ValueRecord, new: NodeRecord | ValueRecord) -> bool:
+    """Whether the node is the one it was, but for types that were not known. Constants it reads may be initializers since."""
+    if not (isinstance(old, NodeRecord) and isinstance(new, NodeRecord)):
+        return False
+    known = new._replace(results=old.results)
+    if any(item.dtype is None for item in old.results):
+        known = known._replace(operands=old.operands)
+    return known == old and all(
+        was.name == now.name
+        and was.layout == now.layout
+        and was.dtype in (None, now.dtype)
+        and (was.dims is None or was.dims == now.dims)
+        for was, now in zip(old.results, new.results, strict=True)
+    )
+
+
 def _free(entries: dict[str, Entry], key: str) -> str:
     """`key`, numbered where it is taken: bodies side by side may use a name twice."""
     name, number = key, 1
@@ -220,14 +241,26 @@ class GraphDiff:
         return lines
 
     def nodes(self) -> Iterator[str]:
-        """`-`, `+` and `~` lines, one a node, in graph order within each kind."""
+        """`-`, `+` and `~` lines, one a node, in graph order within each kind.
+
+        `Constant` nodes that went share a line, and so do nodes whose types became known and that are as they were else: the
+        import makes initializers of hundreds, and infers the types of nearly all.
+        """
+        constants = [entry.key for entry in self.removed if entry.operator == "Constant"]
+        if constants:
+            yield f"- {len(constants)} Constant: {_some(constants)}"
         for entry in self.removed:
-            yield f"- {entry.described()}"
+            if entry.operator != "Constant":
+                yield f"- {entry.described()}"
         for entry in self.added:
             yield f"+ {entry.described()}"
+        typed = [new.key for old, new in self.changed if _only_typed(old.record, new.record)]
+        if typed:
+            yield f"~ {len(typed)} whose types are known now: {_some(typed)}"
         for old, new in self.changed:
-            yield f"~ {old.line}"
-            yield f"  -> {new.described()}"
+            if not _only_typed(old.record, new.record):
+                yield f"~ {old.line}"
+                yield f"  -> {new.described()}"
 
     def unified(self, context: int = CONTEXT) -> Iterator[str]:
         """The new graph with `-` and `+` lines, cut down to the surroundings of each change."""

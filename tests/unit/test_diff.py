@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import onnx
+import onnx.parser
 import pytest
 from block_model import blocks
 
@@ -62,6 +62,25 @@ def test_bodies_are_followed() -> None:
         }"""
     model = ir.load(onnx.parser.parse_model(body))
     run_pipeline(model, build("default", "tflite"), instruments=[_Compared()])
+
+
+def test_what_the_import_always_does_takes_two_lines() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,3] x) => (float[2,1] y) {
+            one = Constant <value = float {1.0}> ()
+            two = Constant <value = float {2.0}> ()
+            a = Add (x, one)
+            b = Mul (a, two)
+            y = ReduceMean <axes = [1], keepdims = 1> (b)
+        }"""
+    collected = CollectDiffs()
+    import_model = build("none", "tflite")[:1]
+    run_pipeline(ir.load(onnx.parser.parse_model(text)), import_model, instruments=[collected])
+    [(_, found)] = collected.diffs
+    lines = list(found.nodes())
+    assert lines[:2] == ["- 2 Constant: %one, %two", "~ 2 whose types are known now: %a, %b"]
+    assert [line[:4].strip() for line in lines[2:]] == ["~ %y", "->"], "its axes became an operand"
 
 
 class _Timed(CollectDiffs):
