@@ -24,7 +24,7 @@ class EliminateNoOps(RewritePass):
         %y = Relu(%c)
 
     Identity, Dropout in inference, Cast to the same type, Reshape, Expand, Tile, Pad, Slice, Transpose,
-    Resize and pooling that keep every element where it is, arithmetic with a neutral constant, activations of
+    Resize and pooling that keep every element where it is, arithmetic and logic with a neutral constant, activations of
     slope 1, depthwise 1x1 convolutions of weight 1, reductions over axes of size 1, Where on a constant
     condition, and repeated idempotent or undone ops. Exact to the bit: `x + 0.0` stays, since it turns -0
     into +0 (`x - 0.0` and `x + -0.0` do not).
@@ -180,7 +180,7 @@ def _is_filled(value: Value | None, number: float, negative_zero: bool) -> bool:
     ):
         return False
     array = constant_array(value)
-    if array is None or array.size == 0 or array.dtype.kind not in "iuf":
+    if array is None or array.size == 0 or array.dtype.kind not in "iufb":
         return False
     if not bool(np.all(array == number)):
         return False
@@ -305,6 +305,9 @@ _CHECKS: dict[str, Check] = {
     "Pow": _neutral(1, left=False),
     "Sub": _neutral(0, left=False),
     "Add": _neutral(0, left=True, negative_zero=True),
+    "And": _neutral(True, left=True),
+    "Or": _neutral(False, left=True),
+    "Xor": _neutral(False, left=True),
     "LeakyRelu": _leaky_relu,
     "PRelu": _prelu,
     "Clip": _clip,

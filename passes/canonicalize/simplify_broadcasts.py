@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphrewrite.ir import Dims, Node, Value, constant_array, constant_ints, dims, use_count
+from graphrewrite.ir import Dims, Node, Value, constant_array, constant_ints, dims, static_dims, use_count
 from graphrewrite.ir.shapes import broadcast
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
@@ -33,6 +33,8 @@ _ELEMENTWISE = (
     "Or",
     "Xor",
 )
+_NEUTRAL = {"And": True, "Or": False, "Xor": False}
+"""The operand that leaves the other one as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,12 @@ class SimplifyBroadcasts(RewritePass):
         %t = Tile(%w:float[1,1,8], [1, 14, 1])             --->   %y = Gather(%w, 0) {axis=1}
         %y = Gather(%t, 3) {axis=1}
 
+        %y = And(%m:bool[1,1,8], %true:bool[1,8,1])        --->   %y = Expand(%m, [1, 8, 8])
+
     Before ops that broadcast, where the result keeps its shape; and before a Gather, Slice or Split that
     takes one copy each. Copies of which every one is computed with alike are made afterwards: Sub(Tile(x), c)
-    becomes Tile(Sub(x, c)). Exact.
+    becomes Tile(Sub(x, c)). A neutral operand of a boolean op that only widens the other is the Expand that it amounts to,
+    so that it can go the same way. Exact.
     """
 
     stage = Stage.CANONICALIZE
@@ -64,6 +69,10 @@ class SimplifyBroadcasts(RewritePass):
             return self._gather(node)
         if node.op_type in ("Slice", "Split"):
             return self._parts(node)
+        if node.op_type in _NEUTRAL:
+            widened = _widened(node)
+            if widened is not None:
+                return Match(node, {"x": widened}, {"widening": node}, (node,))
         for index, value in enumerate(node.inputs):
             x = _copied(value)
             if x is None:
@@ -108,6 +117,9 @@ class SimplifyBroadcasts(RewritePass):
         node = match.root
         if node.op_type in ("Slice", "Split"):
             return [match["x"]] * len(node.outputs)
+        if "widening" in match.named:
+            shape = np.array(static_dims(node.outputs[0]), np.int64)
+            return rewriter.op("Expand", match["x"], rewriter.constant(shape))
         if "copier" in match.named:
             copier = match.node("copier")
             operands = [match["x"] if item is match["copies"] else item for item in node.inputs]
@@ -124,6 +136,17 @@ class SimplifyBroadcasts(RewritePass):
             if value is match["copies"]:
                 rewriter.set_input(node, position, match["x"])
         return None
+
+
+def _widened(node: Node) -> Value | None:
+    """The operand of a boolean op that a neutral constant gives the shape of the result, and does nothing else to."""
+    if static_dims(node.outputs[0]) is None:
+        return None
+    for x, constant in (node.inputs, node.inputs[::-1]):
+        content = constant_array(constant)
+        if content is not None and content.size and bool(np.all(content == _NEUTRAL[node.op_type])):
+            return x
+    return None
 
 
 def _copied(value: Value | None) -> Value | None:
