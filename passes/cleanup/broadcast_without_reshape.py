@@ -38,6 +38,7 @@ class BroadcastWithoutReshape(RewritePass):
             producer = value.producer() if value is not None else None
             if (
                 value is None
+                or value is other  # a square: both would lose the dimension
                 or producer is None
                 or producer.domain != "tflite"
                 or producer.op_type != "RESHAPE"

@@ -28,3 +28,10 @@ def test_does_not_fire_where_another_dimension_moves(style: tuple[int, ...], sha
     feeds = {n: RNG.standard_normal(d).astype(np.float32) for n, d in (("x", (2, 4, 4, 8)), ("s", style))}
     graph = check_op(_model(",".join(map(str, style)), shape), feeds)
     assert histogram(graph)["tflite.RESHAPE"] == 1
+
+
+def test_a_square_keeps_its_rank() -> None:
+    model = """<ir_version: 10, opset_import: ["" : 20]> g (float[2,8] s) => (float[1,2,8] y)
+        <int64[3] shape = {1,2,8}> { t = Reshape(s, shape) y = Mul(t, t) }"""
+    graph = check_op(model, {"s": RNG.standard_normal((2, 8)).astype(np.float32)})
+    assert histogram(graph)["tflite.RESHAPE"] == 1
