@@ -56,3 +56,19 @@ def test_two_processes_write_the_same_bytes(target: str, tmp_path: Path) -> None
     assert first == second
     assert len(first.splitlines()) == len(NAMES)
     assert all(len(line.split()[-1]) == 64 for line in first.splitlines()), first
+
+
+@pytest.mark.parametrize("name", ["lstm_states.ts17", "shufflenet_v2.ts17"])
+def test_one_process_writes_the_same_package_twice(name: str, tmp_path: Path) -> None:
+    """coremltools counts the constants that it names over the whole life of a process."""
+    pytest.importorskip("coremltools")
+    import graphrewrite
+
+    contents = []
+    for number in range(2):
+        path = tmp_path / f"{number}.mlpackage"
+        graphrewrite.run(MODELS / f"{name}.onnx", "coreml", output=path, check=False)
+        contents.append(
+            {item.relative_to(path): item.read_bytes() for item in path.rglob("*") if item.is_file()}
+        )
+    assert contents[0] == contents[1]

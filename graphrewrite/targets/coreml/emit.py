@@ -102,13 +102,11 @@ class _Emitter:
     """Turns one graph into a pymil program."""
 
     def __init__(self, options: CoreMLOptions) -> None:
-        from coremltools.converters.mil import Builder
-
-        self.builder = Builder
         self.options = options
         self.target = deployment_target(options.minimum_deployment_target)
         self.half = options.precision == "fp16"
         self.names = Names()
+        self.builder = _builder(self.names)
         self.operators: Counter[str] = Counter()
         self.inputs: list[Port] = []
         self.outputs: list[Port] = []
@@ -378,6 +376,14 @@ class _Emitter:
         if isinstance(value, Sequence):
             return [int(item) for item in value]
         return np.uint32(value) if accepted == {DataType.UINT32} else np.int32(value)
+
+
+def _builder(names: Names) -> Any:
+    """coremltools' builder; what it names itself is unique in the program, where its own counter is one of the process."""
+    from coremltools.converters.mil import Builder
+
+    named = classmethod(lambda cls, name: names.unique(name))
+    return type("Builder", (Builder,), {"_get_free_name": named})
 
 
 _UNPACK = "constexpr_affine_dequantize"
