@@ -15,6 +15,8 @@ from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, build
 from graphrewrite.pipeline.collector import settled_heap
+from graphrewrite.sources.images import Images
+from graphrewrite.sources.metadata import LabelsSpec, Texts
 from graphrewrite.sources.opening import Layouts, Names, Opening, Scales
 from graphrewrite.targets.base import Target, TargetSpec, targets
 from graphrewrite.targets.base import target as find_target
@@ -66,8 +68,11 @@ def run(
     shape: ShapeSpec | Sequence[str] = (),
     inputs: Names = (),
     outputs: Names = (),
+    image: Images = (),
     normalize: Scales = (),
     io_layout: Layouts = (),
+    metadata: Texts = (),
+    labels: LabelsSpec | None = None,
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -92,11 +97,20 @@ def run(
         shape: sizes of dimensions, as a mapping or as `["x=1,3,224|256,?", "batch=1..8"]` (see `graphrewrite.ir.inputs`).
         inputs: values to cut the model at: they become its inputs.
         outputs: values that become the model's outputs; what they do not need goes.
+        image: inputs that are one picture of whole numbers from 0 to 255, of which the source takes `pixel * scale + bias`:
+            `{"x": {"color": "rgb", "scale": 1 / 255, "bias": [0.1, 0.2, 0.3]}}`, with `rgb`, `bgr` or `gray`; scale and bias are
+            one number, or one a channel in that order. A Core ML model takes it as an image feature, others as a tensor of the
+            pixels.
         normalize: mean and standard deviation by input, `{"image": (127.5, 127.5)}`, each one number or one a channel: the
-            written model takes raw images and normalises them itself.
-        io_layout: `"nhwc"` for every image (rank 4), or `{"image": "nhwc"}`: channels last in the written model.
+            written model takes raw images and normalises them itself; of an `image`, behind scale and bias.
+        io_layout: `"nhwc"` for every image (rank 4), or `{"image": "nhwc"}`: channels last in the written model. An image
+            feature of Core ML has no order.
+        metadata: what the written model says of itself: `author`, `license`, `description`, `version`, and texts under keys with
+            a dot. The report says what the target has a place for.
+        labels: names of the classes whose scores an output gives, as a file with one a line or a list, by the output's name where
+            several would fit: `{"scores": ["cat", "dog"]}`. A Core ML model becomes a classifier.
         samples: inputs for the check: arrays by input name, or a .npz; seeded random ones by default. In the source's order of
-            dimensions, and before `normalize`.
+            dimensions, and before `image` and `normalize`.
         seed: of the random samples.
         check: run the file against the original. Without it nothing is proven, and the file is written as it is.
         allow_unchecked: keep the file where the check could not run.
@@ -125,7 +139,7 @@ def run(
         repro=repro,
     )
     chosen = [find_target(target, common)]
-    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    opening = Opening.of(shape, inputs, outputs, image, normalize, io_layout, metadata, labels)
     (outcome,) = _run(model, chosen, passes, output, opening, settings, instruments, progress)
     if outcome.result is None:
         assert outcome.error is not None
@@ -144,8 +158,11 @@ def run_all(
     shape: ShapeSpec | Sequence[str] = (),
     inputs: Names = (),
     outputs: Names = (),
+    image: Images = (),
     normalize: Scales = (),
     io_layout: Layouts = (),
+    metadata: Texts = (),
+    labels: LabelsSpec | None = None,
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
     seed: int = 0,
     check: bool = True,
@@ -187,7 +204,7 @@ def run_all(
         repro=repro,
     )
     chosen = targets(target, common)
-    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    opening = Opening.of(shape, inputs, outputs, image, normalize, io_layout, metadata, labels)
     found = _run(model, chosen, passes, output, opening, settings, instruments, progress)
     return {outcome.target.spec: outcome for outcome in found}
 
@@ -202,8 +219,11 @@ def preflight(
     shape: ShapeSpec | Sequence[str] = (),
     inputs: Names = (),
     outputs: Names = (),
+    image: Images = (),
     normalize: Scales = (),
     io_layout: Layouts = (),
+    metadata: Texts = (),
+    labels: LabelsSpec | None = None,
     debug: bool = False,
     progress: Progress = _silent,
 ) -> dict[str, Outcome]:
@@ -217,7 +237,7 @@ def preflight(
     """
     common = {"precision": precision, "minimum_deployment_target": minimum_deployment_target}
     settings = Settings(check=False, debug=debug)
-    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    opening = Opening.of(shape, inputs, outputs, image, normalize, io_layout, metadata, labels)
     found = _run(model, targets(target, common), passes, None, opening, settings, (), progress, write=False)
     return {outcome.target.spec: outcome for outcome in found}
 

@@ -42,6 +42,7 @@ from graphrewrite.pipeline.bisect import (
 )
 from graphrewrite.pipeline.instruments import Listening
 from graphrewrite.rewrite import Rewriter, RewriteRecord, RuleStatistics
+from graphrewrite.sources.images import Images
 from graphrewrite.sources.opening import Layouts, Names, Opening, Scales
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.base import target as find_target
@@ -117,6 +118,7 @@ def bisect(
     shape: ShapeSpec | Sequence[str] = (),
     inputs: Names = (),
     outputs: Names = (),
+    image: Images = (),
     normalize: Scales = (),
     io_layout: Layouts = (),
     samples: Sequence[Sample] | str | os.PathLike[str] | None = None,
@@ -141,7 +143,7 @@ def bisect(
     chosen.require()
     ordered = build(passes, chosen.name, chosen.options)
     progress("loading")
-    opening = Opening.of(shape, inputs, outputs, normalize, io_layout)
+    opening = Opening.of(shape, inputs, outputs, image, normalize, io_layout)
     original, start = opening.begin(model)
     head = [item for item in ordered if item.stage == Stage.IMPORT]
     tail = [item for item in ordered if Stage.IMPORT < item.stage < Stage.STORE]

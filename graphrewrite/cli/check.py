@@ -6,7 +6,15 @@ import argparse
 import json
 
 from graphrewrite.cli.failure import outcome_json
-from graphrewrite.cli.flags import add_model, add_pipeline, passes_of, source_options, target_options
+from graphrewrite.cli.flags import (
+    add_metadata,
+    add_model,
+    add_pipeline,
+    metadata_options,
+    passes_of,
+    source_options,
+    target_options,
+)
 from graphrewrite.cli.progress import stages
 
 HELP = "list everything that stands in the way of a conversion; writes nothing"
@@ -25,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
     add_pipeline(parser, several=True)
+    add_metadata(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -41,6 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
             passes_of(arguments),
             **target_options(arguments),
             **source_options(arguments),
+            **metadata_options(arguments),
             debug=arguments.debug,
             progress=progress,
         )

@@ -72,12 +72,20 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="cut the model: these values become its outputs, and what they do not need goes",
     )
     group.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="INPUT=rgb|bgr|gray,...",
+        help="take a picture of whole numbers from 0 to 255, an image input in Core ML: pixel * scale + bias becomes part of the "
+        "model, as in x=bgr,scale=1/255 or x=rgb,scale=0.017,bias=-2.1:-2.0:-1.8 (one number, or one a channel)",
+    )
+    group.add_argument(
         "--normalize",
         action="append",
         default=[],
         metavar="INPUT=MEAN:STD",
         help="take raw images: (x - mean) / std becomes part of the model; one number each, or one a channel, as in "
-        "image=123.7,116.3,103.5:58.4,57.1,57.4",
+        "image=123.7,116.3,103.5:58.4,57.1,57.4; of an --image, behind its scale and bias",
     )
     group.add_argument(
         "--io-layout",
@@ -93,6 +101,25 @@ def opening_of(arguments: argparse.Namespace) -> Opening:
     from graphrewrite.sources.opening import Opening
 
     return Opening.of(**source_options(arguments))
+
+
+def add_metadata(parser: argparse.ArgumentParser) -> None:
+    """`--metadata` and `--labels`: what the written model says of itself."""
+    group = parser.add_argument_group("what the model says of itself")
+    group.add_argument(
+        "--metadata",
+        action="append",
+        default=[],
+        metavar="KEY=TEXT",
+        help="author, license, description or version, or a key of your own with a dot in it, as in author='Jane Doe'; the "
+        "report says what the target has a place for",
+    )
+    group.add_argument(
+        "--labels",
+        metavar="[OUTPUT=]FILE",
+        help="names of the classes, one a line in the order of their scores: a Core ML model becomes a classifier. OUTPUT says "
+        "which output scores them where several would fit",
+    )
 
 
 def add_shape(parser: argparse._ActionsContainer) -> None:
@@ -143,6 +170,7 @@ class SourceOptions(TypedDict):
     shape: list[str]
     inputs: list[str]
     outputs: list[str]
+    image: list[str]
     normalize: list[str]
     io_layout: list[str]
 
@@ -153,9 +181,22 @@ def source_options(arguments: argparse.Namespace) -> SourceOptions:
         "shape": arguments.shape,
         "inputs": arguments.inputs,
         "outputs": arguments.outputs,
+        "image": arguments.image,
         "normalize": arguments.normalize,
         "io_layout": arguments.io_layout,
     }
+
+
+class MetadataOptions(TypedDict):
+    """What `add_metadata` adds, by the argument's name in Python."""
+
+    metadata: list[str]
+    labels: str | None
+
+
+def metadata_options(arguments: argparse.Namespace) -> MetadataOptions:
+    """Those flags, as given."""
+    return {"metadata": arguments.metadata, "labels": arguments.labels}
 
 
 def target_of(arguments: argparse.Namespace) -> Target:
@@ -175,7 +216,7 @@ def pipeline_of(arguments: argparse.Namespace) -> list[Pass]:
 
 OF_PIPELINE = ("target", "precision", "minimum_deployment_target", "passes")
 """What says how to convert."""
-OF_SOURCE = ("shape", "inputs", "outputs", "normalize", "io_layout", "samples", "seed")
+OF_SOURCE = ("shape", "inputs", "outputs", "image", "normalize", "io_layout", "samples", "seed")
 """What says how to take and run the original."""
 
 

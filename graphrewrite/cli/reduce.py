@@ -73,9 +73,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from graphrewrite.reduction import reduce
     from graphrewrite.report.bundle import pack
 
-    if arguments.normalize or arguments.io_layout:
+    if arguments.image or arguments.normalize or arguments.io_layout:
         raise UsageError(
-            "--normalize and --io-layout belong to the ends of the whole model, which a part of it lacks: leave them out"
+            "--image, --normalize and --io-layout belong to the ends of the whole model, which a part of it lacks: leave them out"
         )
     if arguments.with_weights and not arguments.bundle:
         raise UsageError("--with-weights says what goes into the --bundle: name one")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from graphrewrite.cli.failure import message, outcome_json
 from graphrewrite.cli.flags import (
+    add_metadata,
     add_model,
     add_pipeline,
     add_samples,
+    metadata_options,
     passes_of,
     pipeline_of,
     source_options,
@@ -43,6 +45,8 @@ inputs, and put the file under its final name only where every output agrees.
   graphrewrite run model.onnx --shape 'batch=1..8'      keeps a dimension dynamic, checked at 1, 4 and 8
   graphrewrite run model.onnx --normalize image=127.5:127.5 --io-layout nhwc
                                                         takes images as a camera gives them
+  graphrewrite run model.onnx --target coreml --image x=rgb,scale=1/255 --labels names.txt
+                                                        a classifier of pictures, as Xcode and Vision want it
 
 The source is loaded, run and rewritten as far as the targets agree once; a target that fails does not stop the
 others.
@@ -53,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
     add_pipeline(parser, several=True)
+    add_metadata(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -118,6 +123,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 passes_of(arguments),
                 arguments.output if stop is None else None,
                 **source_options(arguments),
+                **metadata_options(arguments),
                 samples=arguments.samples,
                 seed=arguments.seed,
                 check=not arguments.no_check,

@@ -128,6 +128,7 @@ def convert(
         shape=golden.shape,
         inputs=golden.inputs,
         outputs=golden.outputs,
+        image=golden.image,
         normalize=golden.normalize,
         io_layout=golden.io_layout,
         check=False,
@@ -163,4 +164,6 @@ def opening(golden: Golden) -> Opening:
     Raises:
         UsageError: something is not written as it should be.
     """
-    return Opening.of(golden.shape, golden.inputs, golden.outputs, golden.normalize, golden.io_layout)
+    return Opening.of(
+        golden.shape, golden.inputs, golden.outputs, golden.image, golden.normalize, golden.io_layout
+    )

@@ -37,6 +37,7 @@ def record(
     shape: Sequence[str] = (),
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    image: Sequence[str] = (),
     normalize: Sequence[str] = (),
     io_layout: Sequence[str] = (),
     samples: str | os.PathLike[str] | None = None,
@@ -52,8 +53,8 @@ def record(
         target: those of which something is to be expected.
         passes: the pass specification.
         name: of the golden; the model's by default.
-        shape, inputs, outputs, normalize, io_layout: what is taken of the source and with which ends, as `graphrewrite.run` takes
-            them from the command line: `["x=1,3,512,512"]`.
+        shape, inputs, outputs, image, normalize, io_layout: what is taken of the source and with which ends, as
+            `graphrewrite.run` takes them from the command line: `["x=1,3,512,512"]`.
         samples: .npz of inputs, as `graphrewrite.run` takes them; outputs in it (`sample0.output.NAME`) are recorded instead of
             those that ONNX Runtime gives. Seeded random inputs by default.
         seed: of the random inputs.
@@ -83,6 +84,7 @@ def record(
         shape=tuple(shape),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
+        image=tuple(image),
         normalize=tuple(normalize),
         io_layout=tuple(io_layout),
     )

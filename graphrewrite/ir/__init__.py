@@ -18,19 +18,23 @@ from onnx_ir import (
     Value,
 )
 
+from graphrewrite.ir.about import About, Labels, about, set_about
 from graphrewrite.ir.constants import Array, constant_array, constant_ints, constant_scalar, is_constant
 from graphrewrite.ir.dimensions import DimensionRange, dimension_ranges, set_dimension_ranges
 from graphrewrite.ir.evaluate import evaluate, is_pure
 from graphrewrite.ir.facets import (
     Layout,
+    Picture,
     Quant,
     keep_float,
     keeps_float,
     layout,
     origin,
+    picture,
     quant,
     set_layout,
     set_origin,
+    set_picture,
     set_quant,
     source_name,
     store_half,
@@ -61,6 +65,7 @@ from graphrewrite.ir.walk import all_graphs, all_nodes, bodies
 
 __all__ = [
     "OPSET",
+    "About",
     "Array",
     "Attr",
     "AttributeType",
@@ -71,6 +76,7 @@ __all__ = [
     "DimensionRange",
     "Dims",
     "Graph",
+    "Labels",
     "Layout",
     "LazyTensor",
     "Literal",
@@ -78,6 +84,7 @@ __all__ = [
     "Node",
     "NodeRecord",
     "OperandRecord",
+    "Picture",
     "Quant",
     "SequenceType",
     "Shape",
@@ -89,6 +96,7 @@ __all__ = [
     "Value",
     "ValueRecord",
     "Weight",
+    "about",
     "all_graphs",
     "all_nodes",
     "attribute_text",
@@ -116,6 +124,7 @@ __all__ = [
     "operand",
     "operand_text",
     "origin",
+    "picture",
     "quant",
     "rank",
     "record_line",
@@ -125,9 +134,11 @@ __all__ = [
     "register_meaning",
     "save",
     "schema",
+    "set_about",
     "set_dimension_ranges",
     "set_layout",
     "set_origin",
+    "set_picture",
     "set_quant",
     "shape_data",
     "sole_reader",

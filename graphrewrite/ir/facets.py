@@ -1,4 +1,4 @@
-"""What graphrewrite remembers of nodes and values beyond what ONNX holds: origin, layout, quantisation."""
+"""What graphrewrite remembers of nodes and values beyond what ONNX holds: origin, layout, quantisation, pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import onnx_ir
 
 ORIGIN = "graphrewrite.origin"
 LAYOUT = "graphrewrite.layout"
+PICTURE = "graphrewrite.picture"
 QUANT = "quant"
 FLOAT = "graphrewrite.float"
 HALF = "graphrewrite.half"
@@ -34,6 +35,22 @@ class Quant:
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int64]
     axis: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What a graph input takes: the pixels of one picture, whole numbers from 0 to 255.
+
+    Attributes:
+        color: the order of its channels: `rgb`, `bgr`, or `gray` for a single one.
+        channels: the dimension of the source's input that holds them.
+        scale, bias: what the graph makes of a pixel, pixel * scale + bias; one number, or one a channel.
+    """
+
+    color: str
+    channels: int = 1
+    scale: tuple[float, ...] = (1.0,)
+    bias: tuple[float, ...] = (0.0,)
 
 
 def recorded(item: onnx_ir.Node | onnx_ir.Value, key: str) -> Any:
@@ -74,6 +91,17 @@ def set_layout(value: onnx_ir.Value, facet: Layout | None) -> None:
         value.meta[LAYOUT] = facet
     elif recorded(value, LAYOUT) is not None:
         del value.meta[LAYOUT]
+
+
+def picture(value: onnx_ir.Value) -> Picture | None:
+    """The picture that a graph input takes, None where it takes any numbers."""
+    found: Picture | None = recorded(value, PICTURE)
+    return found
+
+
+def set_picture(value: onnx_ir.Value, facet: Picture) -> None:
+    """Record that the graph input `value` takes a picture."""
+    value.meta[PICTURE] = facet
 
 
 def quant(value: onnx_ir.Value) -> Quant | None:

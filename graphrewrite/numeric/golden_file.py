@@ -4,7 +4,7 @@
     samples = "net.npz"             the inputs and the recorded outputs
     recorded_from = "ONNX Runtime"
     passes = "default"
-    shape = ["x=1,3,64,64"]         and inputs, outputs, normalize, io_layout, where they are given
+    shape = ["x=1,3,64,64"]         and inputs, outputs, image, normalize, io_layout, where they are given
     size_tolerance = 0.01
 
     [expected."tflite{precision=fp16}"]
@@ -35,7 +35,7 @@ else:
 SUFFIX = ".golden.toml"
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_OPENING = ("shape", "inputs", "outputs", "normalize", "io_layout")
+_OPENING = ("shape", "inputs", "outputs", "image", "normalize", "io_layout")
 _SETTINGS = ("model", "samples", "recorded_from", "passes", *_OPENING, "size_tolerance")
 _NUMBERS = ("size", "transposes", "transpose_bytes")
 
@@ -50,7 +50,8 @@ class Golden:
         samples: path of the .npz with the inputs and the recorded outputs, relative to the text file.
         recorded_from: where the recorded outputs come from, for the reader.
         passes: the pass specification.
-        shape, inputs, outputs, normalize, io_layout: what is taken of the source and with which ends, as those flags take it.
+        shape, inputs, outputs, image, normalize, io_layout: what is taken of the source and with which ends, as those flags take
+            it.
         size_tolerance: share by which the written file may grow or shrink.
         expected: by specification of the target, with its options.
         head: the text above the expectations; where it is empty, it is made from the settings.
@@ -64,6 +65,7 @@ class Golden:
     shape: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
     normalize: tuple[str, ...] = ()
     io_layout: tuple[str, ...] = ()
     size_tolerance: float = SIZE_TOLERANCE
@@ -176,6 +178,7 @@ def _golden(path: Path, content: dict[str, Any], head: str) -> Golden:
         shape=tuple(settings.get("shape", ())),
         inputs=tuple(settings.get("inputs", ())),
         outputs=tuple(settings.get("outputs", ())),
+        image=tuple(settings.get("image", ())),
         normalize=tuple(settings.get("normalize", ())),
         io_layout=tuple(settings.get("io_layout", ())),
         size_tolerance=float(settings.get("size_tolerance", SIZE_TOLERANCE)),

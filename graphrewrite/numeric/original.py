@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 
 from graphrewrite.errors import GraphRewriteError, InternalError, InvalidModel, NotChecked
-from graphrewrite.ir import Array, Model, Source, TensorType, Value, dims, layout, load
+from graphrewrite.ir import Array, Model, Source, TensorType, Value, dims, layout, load, picture
 from graphrewrite.numeric.check import CheckReport, Margin, Runner, check, margins
 from graphrewrite.numeric.inputs import SAMPLES, Sample, checked_sample, load_samples, make_samples
 from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.pixels import Pixels
 from graphrewrite.numeric.reference import Reference, open_reference
 
 _UNKNOWN_DIM = 64
@@ -61,6 +62,9 @@ class Original:
             self.samples = load_samples(samples, inputs)
         else:
             self.samples = [checked_sample(sample, inputs) for sample in samples]
+        if samples is not None:
+            for sample in self.samples:
+                self.prepare(sample)  # what is no raw input is told before anything is converted
 
     def open(self) -> Reference:
         """The reference session; arg-max scores are made extra outputs.
@@ -172,8 +176,10 @@ def fed(runner: Runner, plan: NoisePlan, model: Model) -> Runner:
 
 
 def feeder(plan: NoisePlan, model: Model) -> Callable[[Sample], Sample]:
-    """What turns a sample of the source into the inputs of `model`: noise is added, and what it stores permuted is permuted."""
+    """What turns a sample of the source into the inputs of `model`: noise is added, what it stores permuted is permuted, and a
+    picture knows that it is one."""
     inputs = {value.name: layout(value) for value in model.graph.inputs if value.name}
+    pictures = {value.name: picture(value) for value in model.graph.inputs if value.name}
 
     def feed(sample: Sample) -> Sample:
         feeds = plan.candidate_feeds(sample)
@@ -181,6 +187,11 @@ def feeder(plan: NoisePlan, model: Model) -> Callable[[Sample], Sample]:
         for name, facet in inputs.items():
             if facet is not None and name in given:
                 given[name] = np.ascontiguousarray(given[name].transpose(facet.perm))
+        for name, image in pictures.items():
+            if image is not None and name in given:
+                stored = inputs[name]
+                axis = image.channels if stored is None else stored.perm.index(image.channels)
+                given[name] = Pixels.of(given[name], image.color, axis)
         return given
 
     return feed

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from graphrewrite import __version__
-from graphrewrite.ir import Model, Value, dimension_ranges, dims
+from graphrewrite.ir import Model, Picture, Value, dimension_ranges, dims, picture
 from graphrewrite.numeric.check import CheckReport
 from graphrewrite.numeric.ranges import HalfReport
 from graphrewrite.pipeline import PassRecord, histogram
@@ -42,8 +42,8 @@ def report(
         "details": written.details
         if written is not None
         else {"operators": dict(sorted(histogram(model).items()))},
-        "inputs": [_value(value) for value in model.graph.inputs],
-        "outputs": [_value(value) for value in model.graph.outputs],
+        "inputs": [_value(value, target) for value in model.graph.inputs],
+        "outputs": [_value(value, target) for value in model.graph.outputs],
         "check": verdict.to_json() if verdict is not None else None,
         "unchecked": unchecked,
         "half": half.to_json() if half is not None else None,
@@ -53,14 +53,24 @@ def report(
     }
 
 
-def _value(value: Value) -> dict[str, Any]:
-    known = dims(value)
+def _value(value: Value, target: Target) -> dict[str, Any]:
+    known, image = dims(value), picture(value)
     ranges = {name: str(item) for name, item in dimension_ranges(value).items()}
     return {
         "name": value.name,
         "dtype": value.dtype.name.lower() if value.dtype is not None else None,
         "shape": list(known) if known is not None else None,
         **({"ranges": ranges} if ranges else {}),
+        **({} if image is None else {"image": _image(image, target)}),
+    }
+
+
+def _image(image: Picture, target: Target) -> dict[str, Any]:
+    return {
+        "color": image.color,
+        "scale": list(image.scale),
+        "bias": list(image.bias),
+        "feature": target.takes_images,
     }
 
 

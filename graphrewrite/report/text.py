@@ -61,7 +61,35 @@ def _file_lines(report: Mapping[str, Any]) -> list[str]:
             ranges = value.get("ranges", {})
             sizes = (_dimension(dim, ranges) for dim in value["shape"] or ())
             shape = "?" if value["shape"] is None else ",".join(sizes)
-            lines.append(f"  {kind[:-1]:<6} {value['name']}: {value['dtype']}[{shape}]")
+            lines.append(f"  {kind[:-1]:<6} {value['name']}: {value['dtype']}[{shape}]{_image(value)}")
+    return lines + _metadata_lines(report["details"])
+
+
+def _image(value: Mapping[str, Any]) -> str:
+    """What of a picture goes in, where one does."""
+    image = value.get("image")
+    if image is None:
+        return ""
+    return (
+        f", an image ({image['color']})"
+        if image["feature"]
+        else f", the pixels of an image ({image['color']})"
+    )
+
+
+def _metadata_lines(details: Mapping[str, Any]) -> list[str]:
+    """What the file says of itself, and what it has no place for."""
+    lines = []
+    classifier, metadata = details.get("classifier"), details.get("metadata")
+    if classifier is not None:
+        lines.append(
+            f"  classifier of {classifier['classes']} classes: '{classifier['scores']}' holds the scores by label, "
+            f"'{classifier['label']}' the label of the largest"
+        )
+    if metadata is not None:
+        lines.append(f"  says of itself: {', '.join(metadata['kept']) or 'nothing'}")
+        if metadata["left_out"]:
+            lines.append(f"  has no place for: {', '.join(metadata['left_out'])}")
     return lines
 
 

@@ -1,4 +1,5 @@
-"""The ends of a model as its users want them: inputs that are normalised inside, images channels last."""
+"""The ends of a model as its users want them: pictures and raw numbers that are normalised inside, images channels last, classes
+by name."""
 
 from __future__ import annotations
 
@@ -21,8 +22,11 @@ from graphrewrite.ir import (
     dims,
     rank,
     set_layout,
+    set_picture,
 )
+from graphrewrite.numeric.inputs import Sample
 from graphrewrite.rewrite import Rewriter
+from graphrewrite.sources.images import ImageInput
 
 NHWC = "nhwc"
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -110,42 +114,89 @@ def parse_layouts(items: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def check_ends(model: Model, normalize: Mapping[str, Normalization], layouts: Mapping[str, str]) -> None:
-    """Raise UsageError where `model` has no such input or output, or an input can't be normalised so."""
-    inputs = {value.name or "": value for value in model.graph.inputs}
-    ends = dict.fromkeys([*inputs, *(value.name or "" for value in model.graph.outputs)])
-    for name, item in normalize.items():
-        if name not in inputs:
-            raise UsageError(f"--normalize: there is no input '{name}'; the inputs are {', '.join(inputs)}")
-        item.check(inputs[name])
-    for name in layouts:
-        if name and name not in ends:
-            raise UsageError(
-                f"--io-layout: there is no input or output '{name}'; there are {', '.join(ends)}"
-            )
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """What is asked of the ends, by the names of inputs and outputs; of `layouts`, "" stands for every image."""
 
+    images: Mapping[str, ImageInput] = dataclasses.field(default_factory=dict)
+    normalize: Mapping[str, Normalization] = dataclasses.field(default_factory=dict)
+    layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-def arrange(
-    model: Model, rewriter: Rewriter, normalize: Mapping[str, Normalization], layouts: Mapping[str, str]
-) -> None:
-    """Put the normalisation of inputs, and transposes of channels-last images, at the ends of the imported `model`.
+    def placed(self, model: Model) -> Ends:
+        """The same for `model`, whose images have their channels where its inputs have them.
 
-    Names stay; a channels-last value carries its order (`ir.layout`), so that a check can permute what it feeds and reads.
+        Raises:
+            UsageError: `model` has no such input or output, or an input can't be changed so.
+        """
+        inputs = {value.name or "": value for value in model.graph.inputs}
+        ends = dict.fromkeys([*inputs, *(value.name or "" for value in model.graph.outputs)])
+        for flag, names in (("image", self.images), ("normalize", self.normalize)):
+            for name in names:
+                if name not in inputs:
+                    raise UsageError(
+                        f"--{flag}: there is no input '{name}'; the inputs are {', '.join(inputs)}"
+                    )
+        images = {name: item.placed(inputs[name]) for name, item in self.images.items()}
+        for name, item in self.normalize.items():
+            item.check(inputs[name])
+        for name in self.layouts:
+            if name and name not in ends:
+                raise UsageError(
+                    f"--io-layout: there is no input or output '{name}'; there are {', '.join(ends)}"
+                )
+        return dataclasses.replace(self, images=images)
 
-    Raises:
-        UsageError: an input is an output as well, or what is named an image has not 4 dimensions.
-    """
-    graph = model.graph
-    for value in list(graph.inputs):
-        item = normalize.get(value.name or "")
-        if item is not None:
-            _normalize(graph, value, item, rewriter)
-    for value in list(graph.inputs):
-        if _wanted(value, layouts):
-            _input_last(graph, value, rewriter)
-    for value in list(graph.outputs):
-        if _wanted(value, layouts):
-            _output_last(graph, value, rewriter)
+    def arrange(self, model: Model, rewriter: Rewriter) -> None:
+        """Put the arithmetic of inputs, and transposes of channels-last images, at the ends of the imported `model`.
+
+        A picture's pixels are scaled and shifted before an input is normalised. Names stay; a channels-last value carries its
+        order (`ir.layout`), so that a check can permute what it feeds and reads.
+
+        Raises:
+            UsageError: an input is an output as well, or what is named an image has not 4 dimensions.
+        """
+        graph = model.graph
+        for value in list(graph.inputs):
+            item = self.normalize.get(value.name or "")
+            if item is not None:
+                _normalize(graph, value, item, rewriter)
+        for value in list(graph.inputs):
+            image = self.images.get(value.name or "")
+            if image is not None:
+                set_picture(value, image.facet)
+                if image.changes:
+                    _scale(graph, value, image, rewriter)
+        for value in list(graph.inputs):
+            if self._last(value):
+                _input_last(graph, value, rewriter)
+        for value in list(graph.outputs):
+            if _wanted(value, self.layouts):
+                _output_last(graph, value, rewriter)
+
+    def for_original(self, sample: Sample) -> Sample:
+        """A raw sample as the original takes it.
+
+        Raises:
+            UsageError: it holds no pixels where it must.
+        """
+        found = dict(sample)
+        for name, image in self.images.items():
+            if name in found:
+                found[name] = image.apply(found[name], name)
+        return found | {
+            name: item.apply(found[name]) for name, item in self.normalize.items() if name in found
+        }
+
+    def raw(self, sample: Sample) -> Sample:
+        """What is drawn for the original as raw input."""
+        undone = {name: item.undo(sample[name]) for name, item in self.normalize.items() if name in sample}
+        drawn = {name: image.draw(sample[name]) for name, image in self.images.items() if name in sample}
+        return sample | undone | drawn
+
+    def _last(self, value: Value) -> bool:
+        """Whether the input is to become channels last, and is not."""
+        image = self.images.get(value.name or "")
+        return _wanted(value, self.layouts) and (image is None or image.channels == 1)
 
 
 def _wanted(value: Value, layouts: Mapping[str, str]) -> bool:
@@ -168,6 +219,22 @@ def _normalize(graph: Graph, value: Value, item: Normalization, rewriter: Rewrit
         shifted = rewriter.op("Sub", value, rewriter.constant(mean, f"{value.name}/mean"))
         result = rewriter.op("Div", shifted, rewriter.constant(std, f"{value.name}/std"))
     _redirect(value, result, [shifted], rewriter)
+
+
+def _scale(graph: Graph, value: Value, image: ImageInput, rewriter: Rewriter) -> None:
+    """pixel * scale + bias, channels first: where a channels-last source turns them, the transposes cancel."""
+    turned = image.channels != 1
+    with _at_the_beginning(graph, value, rewriter):
+        made = [rewriter.op("Transpose", value, perm=list(_FIRST))] if turned else []
+        for op, name, content, neutral in zip(
+            ("Mul", "Add"), ("scale", "bias"), image.constants(), (1, 0), strict=True
+        ):
+            if np.any(content != neutral):
+                constant = rewriter.constant(content, f"{value.name}/{name}")
+                made.append(rewriter.op(op, made[-1] if made else value, constant))
+        if turned:
+            made.append(rewriter.op("Transpose", made[-1], perm=list(_LAST)))
+    _redirect(value, made[-1], made, rewriter)
 
 
 def _input_last(graph: Graph, value: Value, rewriter: Rewriter) -> None:

@@ -9,14 +9,15 @@ from typing import TypeAlias
 
 import onnx
 
-from graphrewrite.ir import Model, Source, load
+from graphrewrite.ir import About, Model, Source, load, set_about
 from graphrewrite.ir.inputs import ShapeSpec, parse_shapes, set_shapes
-from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.original import Original
 from graphrewrite.pipeline import Instrument, Pass, PassRecord, Stage, run_pipeline
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.sources.cut import cut, read_proto
-from graphrewrite.sources.ends import Normalization, arrange, check_ends, parse_layouts
+from graphrewrite.sources.ends import Ends, Normalization, parse_layouts
+from graphrewrite.sources.images import Images, parse_images
+from graphrewrite.sources.metadata import ClassNames, LabelsSpec, Texts, parse_metadata
 
 Names: TypeAlias = "Sequence[str] | str"
 """Names of values: `["a", "b"]` or `"a,b"`."""
@@ -35,8 +36,9 @@ class Opening:
     shape: ShapeSpec = dataclasses.field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    normalize: Mapping[str, Normalization] = dataclasses.field(default_factory=dict)
-    layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ends: Ends = dataclasses.field(default_factory=Ends)
+    about: About = dataclasses.field(default_factory=About)
+    labels: ClassNames | None = None
 
     @classmethod
     def of(
@@ -44,8 +46,11 @@ class Opening:
         shape: ShapeSpec | Sequence[str] = (),
         inputs: Names = (),
         outputs: Names = (),
+        image: Images = (),
         normalize: Scales = (),
         io_layout: Layouts = (),
+        metadata: Texts = (),
+        labels: LabelsSpec | None = None,
     ) -> Opening:
         """From what `graphrewrite.run` and the command line take.
 
@@ -60,25 +65,35 @@ class Opening:
             scales = dict(Normalization.parse(item) for item in normalize)
         if isinstance(io_layout, Mapping):
             io_layout = [f"{name}={layout}" for name, layout in io_layout.items()]
+        layouts = parse_layouts([io_layout] if isinstance(io_layout, str) else io_layout)
         return cls(
             shape if isinstance(shape, Mapping) else parse_shapes(list(shape)),
             _names(inputs),
             _names(outputs),
-            scales,
-            parse_layouts([io_layout] if isinstance(io_layout, str) else io_layout),
+            Ends(parse_images(image), scales, layouts),
+            parse_metadata(metadata),
+            None if labels is None else ClassNames.of(labels),
         )
 
     @property
     def flags(self) -> list[str]:
-        """The flags of the command line that ask for the same."""
+        """The flags of the command line that ask for the same; labels that no file holds can't be."""
+        ends = self.ends
         found = [f"--shape={name}={_written(sizes)}" for name, sizes in self.shape.items()]
         found += [f"--inputs={','.join(self.inputs)}"] if self.inputs else []
         found += [f"--outputs={','.join(self.outputs)}"] if self.outputs else []
-        found += [f"--normalize={name}={item}" for name, item in self.normalize.items()]
+        found += [f"--image={name}={item}" for name, item in ends.images.items()]
+        found += [f"--normalize={name}={item}" for name, item in ends.normalize.items()]
         found += [
             f"--io-layout={name}={layout}" if name else f"--io-layout={layout}"
-            for name, layout in self.layouts.items()
+            for name, layout in ends.layouts.items()
         ]
+        found += [f"--metadata={key}={text}" for key, text in self.about.texts.items()]
+        if self.labels is not None and self.labels.file:
+            file = os.path.abspath(self.labels.file)
+            found.append(
+                f"--labels={self.labels.output}={file}" if self.labels.output else f"--labels={file}"
+            )
         return found
 
     def begin(self, source: Source) -> tuple[Original, Model]:
@@ -87,15 +102,13 @@ class Opening:
         Raises:
             InvalidModel, UsageError: it is no model, or does not have what is asked of it.
         """
-        original = Original(source, raw=self.raw, prepare=self.for_original)
-        model = load(source)
+        model, part, folder = load(source), None, None
         if self.inputs or self.outputs:
-            original.part = cut(read_proto(source), self.inputs, self.outputs)
-            original.folder = _folder(source)
-            model = load(original.part, base_dir=original.folder)
+            part, folder = cut(read_proto(source), self.inputs, self.outputs), _folder(source)
+            model = load(part, base_dir=folder)
         set_shapes(model, self.shape)
-        check_ends(model, self.normalize, self.layouts)
-        return original, model
+        ends = self.ends.placed(model)
+        return Original(source, part=part, folder=folder, raw=ends.raw, prepare=ends.for_original), model
 
     def rewrite(
         self,
@@ -114,21 +127,14 @@ class Opening:
         )
 
     def arrange(self, model: Model) -> None:
-        """Change the ends of the imported model; see `sources.ends`."""
-        if self.normalize or self.layouts:
-            arrange(model, Rewriter(model), self.normalize, self.layouts)
+        """Change the ends of the imported model, and note what it is to say of itself; see `sources.ends`.
 
-    def for_original(self, sample: Sample) -> Sample:
-        """A raw sample as the original takes it."""
-        return sample | {
-            name: item.apply(sample[name]) for name, item in self.normalize.items() if name in sample
-        }
-
-    def raw(self, sample: Sample) -> Sample:
-        """What is drawn for the original as raw input."""
-        return sample | {
-            name: item.undo(sample[name]) for name, item in self.normalize.items() if name in sample
-        }
+        Raises:
+            UsageError: it has no such ends.
+        """
+        labels = None if self.labels is None else self.labels.placed(model)
+        self.ends.placed(model).arrange(model, Rewriter(model))
+        set_about(model, dataclasses.replace(self.about, labels=labels))
 
 
 def _folder(source: Source) -> str | None:

@@ -46,6 +46,8 @@ class Target:
     """Of the written file or folder, `.tflite`."""
     reads_onnx: ClassVar[bool] = False
     """True where the target reads ONNX itself, so that op rows say only what it lacks or gets wrong."""
+    takes_images: ClassVar[bool] = False
+    """True where a model can take a picture as such; others take a tensor of its pixels."""
 
     @property
     def spec(self) -> str:

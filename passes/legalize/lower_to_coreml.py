@@ -26,7 +26,7 @@ class LowerToCoreml(Pass):
     stage = Stage.LEGALIZE
     mandatory = True
     targets = frozenset({"coreml"})
-    after = ("widen-half", "keep-quantized-weights", "merge-axes")
+    after = ("widen-half", "keep-quantized-weights", "merge-axes", "images-channels-first")
 
     def run(self, model: Model, rewriter: Rewriter) -> dict[str, RuleStatistics]:
         """Lower the whole model; raises NotExpressible with every blocker."""

@@ -22,9 +22,9 @@ import graphrewrite
 from graphrewrite.errors import NotExpressible, UsageError
 from graphrewrite.ir import DataType, Graph, Model, Node, Shape, Tensor, TensorType, Value, keep_float
 from graphrewrite.targets.base import target
-from graphrewrite.targets.coreml.emit import write
 from graphrewrite.targets.coreml.evaluate import Evaluator, read_package
 from graphrewrite.targets.coreml.options import CoreMLOptions
+from graphrewrite.targets.coreml.write import write
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "models"
 F = np.float32
@@ -246,7 +246,7 @@ def test_unknown_options() -> None:
 def test_no_coremltools_pass_renames_what_is_inside(tmp_path: Path) -> None:
     path = tmp_path / "m.mlpackage"
     graphrewrite.run(GOLDEN / "mobilenet_v1.dyn.onnx", "coreml", output=path)
-    model, _ = read_package(path)
+    model = read_package(path).model
     assert {node.op_type for node in model.graph} >= {"conv", "linear"}
 
 

@@ -53,7 +53,7 @@ class TestWriting:
     def test_flags_ask_for_the_same_again(self) -> None:
         shape = {"x": [1, None, "8|16", "2..3"], "batch": 4}
         normalize = {"x": (MEAN, 1)}
-        opening = Opening.of(shape, "a,b", ["c"], normalize, {"x": "nhwc"})
+        opening = Opening.of(shape, "a,b", ["c"], normalize=normalize, io_layout={"x": "nhwc"})
         assert opening.flags == [
             "--shape=x=1,?,8|16,2..3",
             "--shape=batch=4",

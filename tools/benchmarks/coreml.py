@@ -14,7 +14,7 @@ import json, sys, time
 import graphrewrite.api, coremltools
 from graphrewrite.pipeline import known_passes
 from graphrewrite.registry import rows
-import graphrewrite.targets.coreml.target, graphrewrite.targets.coreml.emit, graphrewrite.targets.coreml.builder
+import graphrewrite.targets.coreml.target, graphrewrite.targets.coreml.write, graphrewrite.targets.coreml.builder
 known_passes(), rows()
 started = time.perf_counter()
 graphrewrite.api.run(sys.argv[1], "coreml", output=sys.argv[2], check=False)

@@ -1,4 +1,4 @@
-"""Writes a model of the `mil` dialect as an ML Program, through coremltools' builder and serialiser.
+"""Emits a model of the `mil` dialect as an ML Program, through coremltools' builder.
 
 The graph is emitted op by op; none of coremltools' own passes runs: the graph is finished, and they cost time and rename
 things. In half precision every float is float16 and is cast at the program's inputs and outputs, except where a node asks for
@@ -7,10 +7,8 @@ float32 (`ir.keeps_float`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from graphrewrite.ir import (
     Model,
     Node,
     Value,
+    about,
     constant_array,
     is_constant,
     keeps_float,
@@ -31,75 +30,19 @@ from graphrewrite.ir import (
 )
 from graphrewrite.targets.coreml.availability import accepted_types, op_class
 from graphrewrite.targets.coreml.builder import CARRIERS, MIL_NAMES
+from graphrewrite.targets.coreml.classifier import CLASSIFY, LABEL, classified
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, target_op
 from graphrewrite.targets.coreml.flexible import FlexibleShape, flexible_shapes
 from graphrewrite.targets.coreml.options import CoreMLOptions, deployment_target
-from graphrewrite.targets.coreml.package import write_package
 from graphrewrite.targets.coreml.packed import packed_weights
-from graphrewrite.targets.coreml.ports import METADATA, Names, Port, port, to_metadata
+from graphrewrite.targets.coreml.ports import Names, Port, port, scores_port
 
 _FLOATS = (DataType.FLOAT, DataType.FLOAT16)
 _SMALLEST = np.finfo(np.float16).smallest_subnormal
 
 
-@dataclasses.dataclass(frozen=True)
-class WriteReport:
-    """What was written: ops by name, bytes of weights and of all, the features, and their shapes."""
-
-    operators: dict[str, int]
-    weight_bytes: int
-    size: int
-    inputs: list[Port]
-    outputs: list[Port]
-    flexible: dict[str, FlexibleShape]
-    """Of those inputs that take several shapes, by source name."""
-
-
-def write(model: Model, path: Path, options: CoreMLOptions) -> WriteReport:
-    """Write a model of the `mil` dialect to the folder `path`, which must not exist.
-
-    Raises:
-        InternalError: a node is no valid MIL op; that is for the lowering to prevent.
-    """
-    emitter = _Emitter(options)
-    program = emitter.program(model)
-
-    def serialise(weights: Path) -> Any:
-        from coremltools.converters.mil.backend.mil.load import load
-
-        spec = load(program, str(weights), specification_version=_specification(options))
-        _describe(spec, options, emitter)
-        return spec
-
-    size, weight_bytes = write_package(path, serialise)
-    flexible = {emitter.inputs[index].source: shape for index, shape in emitter.flexible.items()}
-    return WriteReport(dict(emitter.operators), weight_bytes, size, emitter.inputs, emitter.outputs, flexible)
-
-
-def _specification(options: CoreMLOptions) -> int:
-    import coremltools
-
-    return int(getattr(coremltools.target, deployment_target(options.minimum_deployment_target)))
-
-
-def _describe(spec: Any, options: CoreMLOptions, emitter: _Emitter) -> None:
-    metadata = spec.description.metadata
-    metadata.author, metadata.license = options.author, options.license
-    metadata.shortDescription, metadata.versionString = options.short_description, options.version
-    metadata.userDefined[METADATA] = to_metadata(emitter.inputs, emitter.outputs)
-    for index, shape in emitter.flexible.items():
-        shape.describe(spec.description.input[index].type.multiArrayType)
-    for features, ports in (
-        (spec.description.input, emitter.inputs),
-        (spec.description.output, emitter.outputs),
-    ):
-        for feature, item in zip(features, ports, strict=True):
-            if item.differs:
-                feature.shortDescription = f"'{item.source}' of the source model, {item.differs}"
-
-
-class _Emitter:
-    """Turns one graph into a pymil program."""
+class Emitter:
+    """Turns one graph into a pymil program, and keeps how its inputs and outputs appear there."""
 
     def __init__(self, options: CoreMLOptions) -> None:
         self.options = options
@@ -117,6 +60,9 @@ class _Emitter:
         self.given: set[Any] = set()
         self.flexible: dict[int, FlexibleShape] = {}
         """Shapes of those inputs that have several, by position."""
+        self.classes: tuple[str, ...] = ()
+        self.label = self.scores = ""
+        """The outputs of a classifier."""
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -133,6 +79,7 @@ class _Emitter:
             port(value, self.names.unique(value.name or "output"), self.target) for value in graph.outputs
         ]
         self.flexible = flexible_shapes(graph.inputs, self.target)
+        self._name_classes(model)
         placeholders = {
             item.name: self._placeholder(item, value)
             for item, value in zip(self.inputs, graph.inputs, strict=True)
@@ -141,16 +88,37 @@ class _Emitter:
             for item, value in zip(self.inputs, graph.inputs, strict=True):
                 self.vars[value] = self._received(item, value, function.inputs[item.name])
             self._nodes(graph)
-            function.set_outputs(
-                [
-                    self._given(item, self._operand(value))
-                    for item, value in zip(self.outputs, graph.outputs, strict=True)
-                ]
-            )
+            results = [
+                self._given(item, self._operand(value))
+                for item, value in zip(self.outputs, graph.outputs, strict=True)
+            ]
+            function.set_outputs(self._classified(results))
         program = Program()
         program.add_function("main", function)
         program.default_function_name = "main"
         return program
+
+    def _name_classes(self, model: Model) -> None:
+        """Make one output a dictionary, where the model has labels."""
+        labels = about(model).labels
+        if labels is None:
+            return
+        self.classes, self.label = labels.names, self.names.unique(LABEL)
+        for index, value in enumerate(model.graph.outputs):
+            if value.name == labels.output:
+                self.outputs[index] = scores_port(self.outputs[index])
+                self.scores = self.outputs[index].name
+
+    def _classified(self, results: list[Any]) -> list[Any]:
+        """The outputs of the program, with a classifier's in place of its scores."""
+        if not self.label:
+            return results
+        index = next(index for index, item in enumerate(self.outputs) if item.scores)
+        self.operators[CLASSIFY] += 1
+        scores = results[index]
+        scores.name = self.names.unique(f"{self.scores}_tensor")
+        label, results[index] = classified(self.builder, scores, self.classes, self.label, self.scores)
+        return [*results, label]
 
     def _placeholder(self, item: Port, value: Value) -> Any:
         dims = value.shape.dims if value.shape is not None else ()

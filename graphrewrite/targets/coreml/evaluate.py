@@ -7,6 +7,8 @@ int32, and each op of a half-precision program is rounded to float16.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,21 +33,50 @@ from graphrewrite.ir import (
     Value,
     to_runnable_proto,
 )
+from graphrewrite.targets.coreml.classifier import CLASSIFY, Classifier
 from graphrewrite.targets.coreml.decode import Weights, decompress, numpy_type
 from graphrewrite.targets.coreml.dialect import DOMAIN, defined, target_op
+from graphrewrite.targets.coreml.images import ImageFeature, image_features
 from graphrewrite.targets.coreml.package import model_file
-from graphrewrite.targets.coreml.ports import Port, from_metadata, identifier
+from graphrewrite.targets.coreml.ports import METADATA, Port, from_metadata, identifier
 from graphrewrite.targets.failures import RunFailed
 
 _BLOCKS = {"cond": ("then_branch", "else_branch"), "while_loop": ("cond", "body")}
 """The graph attributes of control flow, in the order of MIL's blocks."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """What a saved package holds.
+
+    Attributes:
+        model: its main function, of the `mil` dialect; of a classifier, with the scores as the tensor that they are made of.
+        metadata: what else its maker has noted.
+        images: the inputs that are pictures, by name.
+        classifier: what ends it, if it is one.
+        ports: how its inputs and outputs stand to those of a source: as they are, where its maker has not noted it.
+    """
+
+    model: Model
+    metadata: Mapping[str, str]
+    images: Mapping[str, ImageFeature]
+    classifier: Classifier | None
+
+    @functools.cached_property
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Of inputs and of outputs."""
+        found = from_metadata(self.metadata)
+        graph = self.model.graph
+        return found if found is not None else (_own(graph.inputs), _own(graph.outputs))
+
+
 class Evaluator:
     """A loaded package. Call it with arrays by input name; it returns arrays by output name, in the file's order.
 
-    Names, types and shapes are the source model's where the file records them (see `ports`), else the file's own. The values
-    called `inner` in the source (see `inner_names`) are returned as well, as they are in the file.
+    Names, types and shapes are the source model's where the file records them (see `ports`), else the file's own. An input that
+    is an image takes `Pixels`, and puts their channels in the order that the file asks for. The scores of a classifier are a
+    tensor, by the name of the dictionary and, in others' packages, by the name of what it is made of, and its label is a text or
+    number. The values called `inner` in the source (see `inner_names`) are returned as well, as they are in the file.
 
     Raises:
         NotChecked: the package can't be read, or holds ops that have no meaning here (all of them are named).
@@ -54,32 +85,40 @@ class Evaluator:
     def __init__(self, path: Path, inner: Sequence[str] = ()) -> None:
         from graphrewrite.numeric.reference import create_session
 
-        self.model, metadata = read_package(path)
-        ports = from_metadata(metadata)
-        self.inputs, self.outputs = (
-            ports if ports is not None else (_own(self.model.graph.inputs), _own(self.model.graph.outputs))
-        )
+        self.package = read_package(path)
+        self.inputs, self.outputs = self.package.ports
         self._inner = inner
-        graph = self.model.graph
-        if ports is not None:
+        graph = self.package.model.graph
+        if METADATA in self.package.metadata:
             _check_names(path, "recorded", (self.inputs, self.outputs), _names(graph))
         wanted = {identifier(name) for name in inner} - {value.name for value in graph.outputs}
         graph.outputs.extend(item for node in graph for item in node.outputs if item.name in wanted)
         self._names = [value.name or "" for value in graph.outputs]
-        self._session = create_session(to_runnable_proto(self.model), strict=True)
+        self._session = create_session(to_runnable_proto(self.package.model), strict=True)
 
     def __call__(self, sample: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs for one set of inputs."""
-        feeds = {
-            item.name: item.to_file(sample[item.source]) for item in self.inputs if item.source in sample
-        }
+        feeds = {}
+        for item in self.inputs:
+            if item.source in sample:
+                image, array = self.package.images.get(item.name), sample[item.source]
+                feeds[item.name] = item.to_file(array if image is None else image.planes(array, item.source))
         try:
             results = self._session.run(self._names, feeds)
         except Exception as error:  # ONNX Runtime raises many types
             raise RunFailed(f"the decoded package does not run: {error}") from error
         found = dict(zip(self._names, results, strict=True))
         given = {item.source: item.from_file(found[item.name]) for item in self.outputs}
-        return {name: found[identifier(name)] for name in self._inner} | given
+        return {name: found[identifier(name)] for name in self._inner} | given | self._classified(found)
+
+    def _classified(self, found: Mapping[str, Array]) -> dict[str, Array]:
+        """What a classifier gives besides the scores by their name."""
+        classifier = self.package.classifier
+        if classifier is None:
+            return {}
+        scores = found[classifier.scores]
+        other = {} if METADATA in self.package.metadata else {classifier.source: scores}
+        return {classifier.label: classifier.best(scores)} | other
 
 
 def inner_names(path: Path, names: Collection[str]) -> tuple[str, ...]:
@@ -88,8 +127,7 @@ def inner_names(path: Path, names: Collection[str]) -> tuple[str, ...]:
     Raises:
         NotChecked: see `Evaluator`.
     """
-    model, _ = read_package(path)
-    held = {value.name for node in model.graph for value in node.outputs}
+    held = {value.name for node in read_package(path).model.graph for value in node.outputs}
     identifiers = Counter(map(identifier, names))
     return tuple(name for name in names if identifier(name) in held and identifiers[identifier(name)] == 1)
 
@@ -108,8 +146,8 @@ def _own(values: Iterable[Value]) -> list[Port]:
     ]
 
 
-def read_package(path: Path) -> tuple[Model, Mapping[str, str]]:
-    """The main function of a package as a model of the `mil` dialect, and the user-defined metadata.
+def read_package(path: Path) -> Package:
+    """What the package at `path` holds.
 
     Raises:
         NotChecked: see `Evaluator`.
@@ -138,7 +176,16 @@ def read_package(path: Path) -> tuple[Model, Mapping[str, str]]:
     graph.opset_imports[""] = OPSET
     for value in reader.initializers:
         graph.register_initializer(value)
-    return Model(graph, ir_version=10), dict(spec.description.metadata.userDefined)
+    images = image_features(described)
+    for value in inputs:
+        image = images.get(value.name or "")
+        if image is not None:
+            image.check(value)
+    if reader.classifier is not None:
+        reader.classifier.check(described)
+    return Package(
+        Model(graph, ir_version=10), dict(described.metadata.userDefined), images, reader.classifier
+    )
 
 
 def _names(graph: Graph) -> tuple[list[str], list[str]]:
@@ -172,7 +219,7 @@ def _check_known(block: Any) -> None:
             name = operation.type
             stack.extend(operation.blocks)
             if (
-                name != "const"
+                name not in ("const", CLASSIFY)
                 and not name.startswith("constexpr_")
                 and name not in known
                 and name not in _BLOCKS
@@ -190,6 +237,7 @@ class _Reader:
         self.values: dict[str, Value] = {}
         self.constants: dict[str, Any] = {}
         self.initializers: list[Value] = []
+        self.classifier: Classifier | None = None
 
     def declare(self, item: Any) -> Value:
         """A value of the declared name and type."""
@@ -212,15 +260,21 @@ class _Reader:
                 self.constants[operation.outputs[0].name] = self.weights.value(operation.attributes["val"])
             elif operation.type.startswith("constexpr_"):
                 self._decompressed(operation)
+            elif operation.type == CLASSIFY:
+                self.classifier = Classifier.of(operation)
             else:
                 nodes.append(self._node(operation))
         outputs = []
         for output in block.outputs:
+            classifier = self.classifier
+            if classifier is not None and output == classifier.label:
+                continue  # a text, which is told from the scores
+            if classifier is not None and output == classifier.scores:
+                outputs.append(_passed(nodes, self._operand(classifier.source), output))
+                continue
             value = self._operand(output)
             if value.producer() is None:  # a graph of ONNX gives what its own nodes made
-                copy = Value(name=f"{output}/out", type=value.type, shape=value.shape)
-                nodes.append(Node(DOMAIN, "identity", [value], outputs=[copy], name=f"{output}/identity"))
-                value = copy
+                value = _passed(nodes, value, f"{output}/out")
             outputs.append(value)
         return Graph(inputs, outputs, nodes=nodes, name=name)
 
@@ -306,6 +360,13 @@ class _Reader:
         if known is not None and known.const_value is not None:
             return known.const_value.numpy()
         raise NotChecked(f"the parameter '{slot}' of {op_type} is computed at run time ('{binding.name}')")
+
+
+def _passed(nodes: list[Node], value: Value, name: str) -> Value:
+    """A copy of `value` under another name."""
+    copy = Value(name=name, type=value.type, shape=value.shape)
+    nodes.append(Node(DOMAIN, "identity", [value], outputs=[copy], name=f"{name}/identity"))
+    return copy
 
 
 def _attribute(name: str, contents: list[Any]) -> Attr:

@@ -26,16 +26,20 @@ class FlexibleShape:
     shapes: tuple[tuple[int, ...], ...]
     range: tuple[tuple[int, int], ...]
 
+    @property
+    def default(self) -> tuple[int, ...]:
+        """The shape to begin with."""
+        return self.shapes[0] if self.shapes else tuple(lowest for lowest, _ in self.range)
+
     def describe(self, array: Any) -> None:
         """Write it into the `ArrayFeatureType` of the input's description."""
         del array.shape[:]
         array.ClearField("ShapeFlexibility")  # coremltools has put sizes without bounds there
+        array.shape.extend(self.default)
         if self.shapes:
-            array.shape.extend(self.shapes[0])
             for shape in self.shapes:
                 array.enumeratedShapes.shapes.add().shape.extend(shape)
             return
-        array.shape.extend(lowest for lowest, _ in self.range)
         for lowest, highest in self.range:
             entry = array.shapeRange.sizeRanges.add()
             entry.lowerBound, entry.upperBound = lowest, highest

@@ -18,15 +18,10 @@ class CoreMLOptions:
     Attributes:
         minimum_deployment_target: oldest system that runs the file: iOS15 to iOS18, or newest (and macOS 12 to 15 alike).
         precision: fp32, or fp16: computed in half precision, weights stored in it.
-        author, license, short_description, version: metadata of the file.
     """
 
     minimum_deployment_target: str = "iOS15"
     precision: str = "fp32"
-    author: str = ""
-    license: str = ""
-    short_description: str = ""
-    version: str = ""
 
     def __post_init__(self) -> None:
         deployment_target(self.minimum_deployment_target)

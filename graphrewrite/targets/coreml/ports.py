@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import Array, DataType, Value
+from graphrewrite.ir import Array, DataType, Value, picture
 
 METADATA = "graphrewrite.features"
 """Key of the record in the file's user-defined metadata."""
@@ -33,6 +33,8 @@ class Port:
         scalar: True where it has no dimensions there, and one of size 1 in the file.
         name: its name in the file.
         stored: its element type in the file.
+        image: the order of its channels where it is an image in the file: `rgb`, `bgr` or `gray`.
+        scores: True where it is a dictionary of scores by label in the file.
     """
 
     source: str
@@ -40,6 +42,8 @@ class Port:
     scalar: bool
     name: str
     stored: DataType
+    image: str = ""
+    scores: bool = False
 
     @property
     def differs(self) -> str:
@@ -47,7 +51,11 @@ class Port:
         found = []
         if self.name != self.source:
             found.append(f"named '{self.name}'")
-        if self.stored != self.dtype:
+        if self.image:
+            found.append(f"an image ({self.image}) instead of a {self.dtype.name.lower()} tensor")
+        elif self.scores:
+            found.append("a dictionary of scores by label")
+        elif self.stored != self.dtype:
             found.append(f"{self.stored.name.lower()} instead of {self.dtype.name.lower()}")
         if self.scalar:
             found.append("of shape [1] instead of a scalar")
@@ -97,7 +105,15 @@ def port(value: Value, name: str, target: str) -> Port:
         stored = _ARRAYS.get(dtype, DataType.INT32)
     if value.shape is None:
         raise InternalError(f"'{value.name}' has no known rank")
+    facet = picture(value)
+    if facet is not None:
+        return Port(value.name or "", dtype, False, name, DataType.FLOAT, image=facet.color)
     return Port(value.name or "", dtype, len(value.shape) == 0, name, stored)
+
+
+def scores_port(item: Port) -> Port:
+    """The same output as a dictionary of scores, which are made of float32."""
+    return dataclasses.replace(item, stored=DataType.FLOAT, scores=True)
 
 
 def to_metadata(inputs: Iterable[Port], outputs: Iterable[Port]) -> str:

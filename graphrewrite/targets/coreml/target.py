@@ -9,8 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from graphrewrite.errors import MissingExtra
-from graphrewrite.ir import Array, Model
+from graphrewrite.ir import Array, Model, about, static_dims
+from graphrewrite.ir.about import TEXTS
 from graphrewrite.numeric.check import Runner
 from graphrewrite.targets.base import Target, Written
 from graphrewrite.targets.coreml.options import CoreMLOptions
@@ -25,6 +28,7 @@ class CoreMLTarget(CoreMLOptions, Target):
 
     name = "coreml"
     suffix = ".mlpackage"
+    takes_images = True
 
     @property
     def computes_half(self) -> bool:
@@ -38,7 +42,7 @@ class CoreMLTarget(CoreMLOptions, Target):
 
     def write(self, model: Model, path: Path) -> Written:
         """Write the package."""
-        from graphrewrite.targets.coreml.emit import write
+        from graphrewrite.targets.coreml.write import write
 
         report = write(model, path, self)
         details: dict[str, Any] = {
@@ -53,7 +57,12 @@ class CoreMLTarget(CoreMLOptions, Target):
             details["features"] = changed
         if report.flexible:
             details["flexible_shapes"] = {name: shape.to_json() for name, shape in report.flexible.items()}
-        return Written(path, report.size, details)
+        content = about(model)
+        if report.label:
+            scores = next(item.name for item in report.outputs if item.scores)
+            details["classifier"] = {"label": report.label, "scores": scores, "classes": report.classes}
+        kept = content.kept([*TEXTS, *content.custom, "labels"])
+        return Written(path, report.size, details | ({"metadata": kept} if kept else {}))
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """Core ML itself on a Mac, and everywhere the evaluator of the saved file."""
@@ -105,15 +114,23 @@ class Predict:
         """Outputs by the source's names."""
         import coremltools
 
-        from graphrewrite.targets.coreml.ports import from_metadata
+        from graphrewrite.targets.coreml.evaluate import read_package
 
-        model = coremltools.models.MLModel(str(self.path))
-        ports = from_metadata(model.user_defined_metadata)
-        if ports is None:
-            return dict(model.predict(dict(sample)))
-        inputs, outputs = ports
-        found = model.predict({item.name: item.to_file(sample[item.source]) for item in inputs})
-        return {item.source: item.from_file(found[item.name]) for item in outputs}
+        package = read_package(self.path)
+        inputs, outputs = package.ports
+        given: dict[str, Any] = {}
+        for item in inputs:
+            array, feature = sample[item.source], package.images.get(item.name)
+            given[item.name] = item.to_file(array) if feature is None else feature.picture(array, item.source)
+        found = coremltools.models.MLModel(str(self.path)).predict(given)
+        if package.classifier is not None:
+            (value,) = (
+                item for item in package.model.graph.outputs if item.name == package.classifier.scores
+            )
+            scores = package.classifier.array(found, static_dims(value) or (-1,))
+            found |= {package.classifier.scores: scores, package.classifier.source: scores}
+        results = {item.source: item.from_file(found[item.name]) for item in outputs}
+        return {name: np.asarray(content) for name, content in found.items()} | results
 
 
 TARGET = CoreMLTarget()

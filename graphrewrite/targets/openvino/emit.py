@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import DataType, Graph, Model, Value
+from graphrewrite.ir import About, DataType, Graph, Model, Value, about
 from graphrewrite.targets.openvino.package import core, openvino
 from graphrewrite.targets.openvino.proto import readable
 
@@ -33,6 +33,7 @@ def write(model: Model, path: Path) -> dict[str, int]:
     _name_ports(converted.outputs, model.graph.outputs, "outputs")
     _settle_ties(converted)
     _number_names(converted)
+    _describe(converted, about(model))
     openvino().save_model(converted, path, compress_to_fp16=False)
     return dict(sorted(Counter(op.get_type_name() for op in all_ops(converted)).items()))
 
@@ -99,6 +100,16 @@ def _settle_ties(model: Any) -> None:
     for op in all_ops(model):
         if op.get_type_name() == "TopK" and op.get_attributes()["sort"] != "none":
             op.set_attribute("stable", True)
+
+
+def _describe(model: Any, content: About) -> None:
+    """Texts and labels under `model_info`, where OpenVINO's own tools keep and look for them: labels in one text, split at
+    blanks."""
+    texts = content.texts
+    if content.labels is not None:
+        texts["labels"] = " ".join("_".join(name.split()) for name in content.labels.names)
+    for key, text in texts.items():
+        model.set_rt_info(text, ["model_info", key])
 
 
 def _number_names(model: Any) -> None:

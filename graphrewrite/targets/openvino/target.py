@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from graphrewrite.errors import MissingExtra
-from graphrewrite.ir import Model
+from graphrewrite.ir import Model, about
+from graphrewrite.ir.about import TEXTS
 from graphrewrite.numeric.check import Runner
 from graphrewrite.targets.base import Target, Written, check_precision
 
@@ -50,7 +51,9 @@ class OpenVINOTarget(Target):
             "weight_bytes": sizes[1],
             "precision": self.precision,
         }
-        return Written(path, sum(sizes), details)
+        content = about(model)
+        kept = content.kept([*TEXTS, *content.custom, "labels"])
+        return Written(path, sum(sizes), details | ({"metadata": kept} if kept else {}))
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """The CPU plugin, computing in float32."""

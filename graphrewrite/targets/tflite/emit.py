@@ -22,7 +22,7 @@ import flatbuffers
 import onnx_ir
 
 from graphrewrite.errors import InternalError
-from graphrewrite.ir import facets
+from graphrewrite.ir import about, facets
 from graphrewrite.targets.tflite.flatbuffer import UINT32, ForwardWriter, TableShape
 from graphrewrite.targets.tflite.plan import (
     VARIABLE,
@@ -46,6 +46,7 @@ ALIGNMENT = 16
 """Of the first byte of each constant, as TFLite's kernels and `force_align` in the schema ask."""
 
 DESCRIPTION = "graphrewrite"
+"""Of a model that has none of its own."""
 
 # Fields by slot number, as in schema.fbs.
 _MODEL = TableShape((0, "I"), (1, "I"), (2, "I"), (3, "I"), (4, "I"), (7, "I"))
@@ -127,7 +128,8 @@ def write(
     path = Path(path)
     plan = plan_model(model.graph)
     behind = sum(plan.sizes) > inline_limit
-    metadata, places = _Encoder(plan, signature, SMALL if behind else None).run()
+    description = about(model).description or DESCRIPTION
+    metadata, places = _Encoder(plan, signature, description, SMALL if behind else None).run()
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(metadata)
         end = len(metadata)
@@ -192,9 +194,10 @@ class _Encoder:
     `inline` is the size up to which constants are FlatBuffer vectors, None for all of them.
     """
 
-    def __init__(self, plan: Plan, signature: str, inline: int | None) -> None:
+    def __init__(self, plan: Plan, signature: str, description: str, inline: int | None) -> None:
         self.plan = plan
         self.signature = signature
+        self.description = description
         self.inline = [inline is None or size <= inline for size in plan.sizes]
         self.writer = ForwardWriter(b"TFL3")
         self.options: dict[object, tuple[OptionsTable | None, bytes]] = {}
@@ -210,7 +213,7 @@ class _Encoder:
         elements = writer.vector_of(at[2], len(plan.subgraphs))
         for element, subgraph in zip(elements, plan.subgraphs, strict=True):
             writer.point(element, self._subgraph(subgraph))
-        writer.share_string(at[3], DESCRIPTION)
+        writer.share_string(at[3], self.description)
         (element,) = writer.vector_of(at[7], 1)
         writer.point(element, self._signature())
         buffers = self._buffers(at[4])

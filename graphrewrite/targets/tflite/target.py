@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphrewrite.errors import InternalError, MissingExtra
-from graphrewrite.ir import Array, Model
+from graphrewrite.ir import Array, Model, about
 from graphrewrite.layout import TransposeLeft, transposes_left
 from graphrewrite.numeric.check import Runner
 from graphrewrite.targets.base import Target, Written, check_precision
@@ -65,7 +65,8 @@ class TFLiteTarget(Target):
             "weight_bytes": report.weight_bytes,
             "weights_behind": report.weights_behind,
         }
-        return Written(path, report.size, details)
+        kept = about(model).kept(["description"])
+        return Written(path, report.size, details | ({"metadata": kept} if kept else {}))
 
     def runners(self, path: Path) -> Mapping[str, Runner]:
         """LiteRT with XNNPACK, and with its own kernels as an independent second opinion."""
