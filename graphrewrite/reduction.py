@@ -21,6 +21,7 @@ from graphrewrite.errors import GraphRewriteError, NotChecked, OutputsDiffer, Us
 from graphrewrite.ir import load, to_runnable_proto
 from graphrewrite.ir.inputs import ShapeSpec
 from graphrewrite.numeric.inputs import Sample
+from graphrewrite.numeric.npz import save_npz
 from graphrewrite.numeric.reduce import Memory, Reducer
 from graphrewrite.numeric.submodel import Submodel, Whole
 from graphrewrite.pipeline import Pass, Stage, build, run_pipeline
@@ -208,7 +209,7 @@ def write_part(model: Submodel, path: Path, samples: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         staged = Path(folder) / "model.onnx", Path(folder) / "samples.npz"
         staged[0].write_bytes(model.proto.SerializeToString(deterministic=True))
-        np.savez_compressed(staged[1], **model.sample)  # type: ignore[arg-type]
+        save_npz(staged[1], model.sample)
         os.replace(staged[0], path)
         os.replace(staged[1], samples)
 

@@ -11,14 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from graphrewrite.errors import UsageError
 from graphrewrite.ir import Array, Model
 from graphrewrite.numeric.check import CheckReport, Runner, check_recorded
 from graphrewrite.numeric.inputs import Sample, checked_sample, read_arrays
 from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
+from graphrewrite.numeric.npz import save_npz
 from graphrewrite.numeric.original import Original, fed
 
 _KEY = re.compile(r"sample(\d+)\.(input|output|scores)\.(.+)", re.DOTALL)
@@ -38,8 +37,7 @@ class Recording:
         for kind, entries in (("input", self.samples), ("output", self.outputs), ("scores", self.scores)):
             for index, entry in enumerate(entries):
                 arrays |= {f"sample{index}.{kind}.{name}": array for name, array in entry.items()}
-        with path.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        save_npz(path, arrays)
 
 
 def read_recording(path: Path) -> Recording:

@@ -11,9 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from graphrewrite import __version__
+from graphrewrite.numeric.npz import save_npz
 
 if TYPE_CHECKING:
     from graphrewrite.reduction import Reduction
@@ -48,7 +47,7 @@ def pack(path: Path, found: Reduction, command: str, *, with_weights: bool) -> N
         "versions": versions(),
     }
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **model.sample)  # type: ignore[arg-type]
+    save_npz(arrays, model.sample)
     content = {
         "model.onnx": model.proto.SerializeToString(deterministic=True),
         "samples.npz": arrays.getvalue(),

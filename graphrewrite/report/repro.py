@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from graphrewrite.ir import Array, Source
+from graphrewrite.numeric.npz import save_npz
 from graphrewrite.targets.base import Target
 from graphrewrite.targets.files import keep_rejected
 
@@ -41,7 +41,7 @@ def leave_repro(
     arrays = {
         f"sample{k}.input.{name}": array for k, sample in enumerate(samples) for name, array in sample.items()
     }
-    np.savez_compressed(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
+    save_npz(folder / "samples.npz", arrays)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     passes = ",".join(item["spec"] for item in report["passes"])
     given = f"{shlex.join([*flags, '--samples', 'samples.npz'])}"
