@@ -234,6 +234,12 @@ def test_options_survive_a_round_trip() -> None:
         assert again == item
 
 
+def test_files_passes_and_classes_have_one_name() -> None:
+    for name, cls in known_passes().items():
+        if cls.__module__.startswith("graphrewrite.passes."):
+            assert cls.__module__.rpartition(".")[2] == name.replace("-", "_"), cls
+
+
 def test_every_pass_says_what_it_does() -> None:
     class Described:
         wanted: ClassVar[tuple[str, ...]] = ("Exact", "exact", "pproximate", "bound")
