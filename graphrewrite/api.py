@@ -273,7 +273,7 @@ def _run(
 def _missing(target: Target) -> Exception | None:
     try:
         target.require()
-    except Exception as error:
+    except Exception as error:  # as in `_convert`
         return error
     return None
 

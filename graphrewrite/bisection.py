@@ -213,7 +213,7 @@ class _Search:
             run_pipeline(model, passes, instruments=[log, Listening(journal)])
         except (NotExpressible, InvalidModel, UsageError):
             raise
-        except Exception as error:
+        except Exception as error:  # a defect of a pass may raise anything: that is what is looked for
             at = len(log.started) - 1
             last = tuple(journal.records[log.started[at] :][-1:])
             return Bisection(

@@ -38,6 +38,6 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # a user's file may raise anything
         raise UsageError(f"'{path}' can't be imported: {type(error).__name__}: {error}") from error
     return module

@@ -123,7 +123,7 @@ class GoldenTarget(pytest.Collector):
         if self._made is None:
             try:
                 self._made = attempt(self.golden, target(self.name), states=True)
-            except Exception as error:
+            except Exception as error:  # whatever it is, each state of the golden fails with it
                 self._made = error
         if isinstance(self._made, Exception):
             raise self._made

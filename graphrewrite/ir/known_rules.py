@@ -45,7 +45,7 @@ def result_type(
     for dtype, shape in operands:
         if shape is None or not all(dim.__class__ is int for dim in shape):
             return None
-        known.append((dtype, shape))  # type: ignore[arg-type]
+        known.append((dtype, shape))  # type: ignore[arg-type]  # numbers only, as `all` has found
     return rule(known, attributes, contents)
 
 

@@ -29,7 +29,7 @@ def dims(value: onnx_ir.Value | None) -> Dims | None:
     for dim in found:  # called more than anything else, and most shapes are numbers only
         if dim.__class__ is not int:
             return tuple([dim if isinstance(dim, int) else dim.value for dim in found])
-    return found  # type: ignore[return-value]
+    return found  # type: ignore[return-value]  # numbers only, as the loop has found
 
 
 def static_dims(value: onnx_ir.Value | None) -> tuple[int, ...] | None:

@@ -112,7 +112,7 @@ class Original:
         """
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # a row may stumble in any way over what it takes for granted
             if isinstance(error, InternalError) or not isinstance(error, GraphRewriteError):
                 self._raise_unless_sound(error)
             raise

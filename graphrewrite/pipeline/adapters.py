@@ -188,7 +188,7 @@ def _called(item: Pass, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except GraphRewriteError:
         raise
-    except Exception as error:
+    except Exception as error:  # foreign code may raise anything
         raise UsageError(f"pass '{item.name}' failed: {type(error).__name__}: {error}") from error
 
 

@@ -18,7 +18,7 @@ def openvino() -> Any:
     if name in sys.modules or "openvino" in sys.modules:  # somebody else's choice
         import openvino as found
     else:
-        sys.modules[name] = None  # type: ignore[assignment]
+        sys.modules[name] = None  # type: ignore[assignment]  # what a missing module is
         try:
             import openvino as found
         finally:

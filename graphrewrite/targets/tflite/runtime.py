@@ -215,8 +215,8 @@ class LiteRTRunner:
             timer = threading.Timer(timeout, give_up)
             timer.start()
             try:
-                runtime_worker.send(process.stdin, (method, arguments))  # type: ignore[arg-type]
-                status, answer = runtime_worker.receive(process.stdout)  # type: ignore[arg-type]
+                runtime_worker.send(process.stdin, (method, arguments))  # type: ignore[arg-type]  # pipes: not None
+                status, answer = runtime_worker.receive(process.stdout)  # type: ignore[arg-type]  # likewise
             except (EOFError, OSError):
                 message = self._obituary(process)
                 self._stop()

@@ -65,7 +65,7 @@ def _exactly(stream: BinaryIO, size: int) -> bytearray:
     data = bytearray(size)
     view, done = memoryview(data), 0
     while done < size:
-        got = stream.readinto(view[done:])  # type: ignore[attr-defined]
+        got = stream.readinto(view[done:])  # type: ignore[attr-defined]  # every pipe has it, BinaryIO does not say so
         if not got:
             raise EOFError
         done += got
@@ -288,7 +288,7 @@ def main() -> None:
             answer = "ok", getattr(worker, method)(**arguments)
         except WorkerError as error:
             answer = "error", (error.stage, error.message)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the caller is to hear of it, and the worker goes on
             answer = "error", ("invoke", f"{type(error).__name__}: {error}")
         send(answers, answer)
 
