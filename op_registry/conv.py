@@ -11,7 +11,7 @@ from graphrewrite.ir import Value, dims, is_constant, static_dims
 from graphrewrite.registry import Onnx, OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, product, remove_axis, reshape_to, strided_slice
-from .window import Axis, first_window_axes, frame, mil_padding, pad_front, window_axes
+from .window import UNIT, Axis, first_window_axes, frame, mil_padding, pad_front, window_axes
 
 if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
@@ -34,14 +34,11 @@ def conv(node: OpNode, t: TFLite) -> Value:
     x = t.to_last(x)
     x, axes = window_axes(node, t, x, kernel)
     if count == 1:
-        x, w, axes = insert_axis(t, x, 1), insert_axis(t, w, 2), [_UNIT, *axes]
+        x, w, axes = insert_axis(t, x, 1), insert_axis(t, w, 2), [UNIT, *axes]
         return t.to_first(remove_axis(t, conv_2d(node, t, x, w, bias, node.attr("group", 1), axes), 1))
     if count == 2:
         return t.to_first(conv_2d(node, t, x, w, bias, node.attr("group", 1), axes))
     return t.to_first(_conv_3d(node, t, x, w, bias, axes))
-
-
-_UNIT = Axis(1, 1, 1, 1, 0, 0, 1)
 
 
 def spatial_count(node: OpNode, runtime: str) -> int:

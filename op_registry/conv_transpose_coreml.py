@@ -12,7 +12,7 @@ from graphrewrite.ir import Value, is_constant
 from graphrewrite.registry import OpNode, lowering
 
 from .conv import kernel_shape, spatial_count
-from .conv_transpose import resolved_axis
+from .spread import resolved_axis
 from .window import spatial_attributes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from graphrewrite.ir import DataType, Value, dims, refine
 from graphrewrite.registry import Onnx, OpNode, lowering
 
 from .views import crop, dim_value, insert_axis, merge, remove_axis, reshape_to, strided_slice
-from .window import Axis, frame, lowest, pad_front, resolve, spatial_attributes, window_axes
+from .window import UNIT, Axis, frame, lowest, pad_front, resolve, spatial_attributes, window_axes
 
 if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
@@ -168,7 +168,7 @@ def _max_with_indices(
 def _native(t: TFLite, name: str, x: Value, axes: Sequence[Axis], fill: float | int) -> Value:
     """A separable pool of x [N, spatial..., C] over one, two or three axes through TFLite's two-dimensional ones."""
     if len(axes) == 1:
-        return remove_axis(t, _pool_2d(t, name, insert_axis(t, x, 1), [_UNIT, *axes], fill), 1)
+        return remove_axis(t, _pool_2d(t, name, insert_axis(t, x, 1), [UNIT, *axes], fill), 1)
     if len(axes) == 2:
         return _pool_2d(t, name, x, axes, fill)
     # Depth first, with height and width as one axis; then height and width, with the depth in the batch.
@@ -183,9 +183,6 @@ def _native(t: TFLite, name: str, x: Value, axes: Sequence[Axis], fill: float | 
     planes = reshape_to(t, flat, [sizes[0], deep, *sizes[2:]])
     planes = _pool_2d(t, name, merge(t, planes, [[0, 1], [2], [3], [4]]), axes[1:], fill)
     return reshape_to(t, planes, [sizes[0], deep, *(dim_value(t, planes, index) for index in (1, 2, 3))])
-
-
-_UNIT = Axis(1, 1, 1, 1, 0, 0, 1)
 
 
 def _pool_2d(t: TFLite, name: str, x: Value, axes: Sequence[Axis], fill: float | int) -> Value:

@@ -83,6 +83,10 @@ class Axis:
         ]
 
 
+UNIT = Axis(1, 1, 1, 1, 0, 0, 1)
+"""An axis of one element that is added."""
+
+
 def resolve(
     size: Dim, taps: int, stride: int, dilation: int, before: int, after: int, auto_pad: str, ceil: bool
 ) -> Axis:

@@ -40,7 +40,7 @@ from graphrewrite.ir.facets import (
     store_half,
     stores_half,
 )
-from graphrewrite.ir.infer import ShapeConflict, infer_graph, infer_node, refine, schema
+from graphrewrite.ir.infer import infer_graph, infer_node, schema
 from graphrewrite.ir.io import Source, load, save, to_runnable_proto
 from graphrewrite.ir.meaning import OPSET, Body, BodyBuilder, has_meaning, meaning_of, register_meaning
 from graphrewrite.ir.printer import graph_lines, node_line, operand, value_type
@@ -57,6 +57,7 @@ from graphrewrite.ir.record import (
     record_value,
     type_text,
 )
+from graphrewrite.ir.refine import ShapeConflict, refine
 from graphrewrite.ir.shapes import Dim, Dims, dims, rank, shape_data, static_dims
 from graphrewrite.ir.type_protos import type_proto
 from graphrewrite.ir.uses import is_used, sole_reader, use_count

@@ -22,7 +22,7 @@ from graphrewrite.ir import (
     schema,
     source_name,
 )
-from graphrewrite.ir.infer import bind_subgraph_inputs
+from graphrewrite.ir.infer_subgraphs import bind_subgraph_inputs
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import Rewrite, rows

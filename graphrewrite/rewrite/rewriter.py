@@ -31,7 +31,7 @@ from graphrewrite.ir import (
 )
 from graphrewrite.ir.edges import release_operands, replace_uses, set_operand
 from graphrewrite.ir.facets import QUANT, recorded
-from graphrewrite.ir.infer import ShapeConflict, refine
+from graphrewrite.ir.refine import ShapeConflict, refine
 from graphrewrite.ir.shapes import computes_shapes, dims
 from graphrewrite.rewrite.attributes import attribute
 from graphrewrite.rewrite.maker import Maker

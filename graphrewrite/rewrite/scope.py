@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from graphrewrite.errors import InternalError
 from graphrewrite.ir import Graph, Model, Node, Value, origin, source_name
-from graphrewrite.ir.infer import ShapeConflict
+from graphrewrite.ir.refine import ShapeConflict
 from graphrewrite.rewrite.census import Census
 from graphrewrite.rewrite.events import Listener, Listeners, RewriteRecord
 from graphrewrite.rewrite.names import Names

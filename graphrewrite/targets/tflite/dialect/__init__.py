@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphrewrite.targets.tflite.dialect import compute, control_flow, elementwise, shape
+from graphrewrite.targets.tflite.dialect import compute, control_flow, elementwise, shape, window
 from graphrewrite.targets.tflite.dialect.op import DOMAIN, TargetOp, define, defined, target_op
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "elementwise",
     "shape",
     "target_op",
+    "window",
 ]

@@ -40,6 +40,11 @@ class TargetOp:
     fold: Fold | None = None
 
 
+TO_FIRST = [0, 3, 1, 2]
+"""[N, H, W, C] to [N, C, H, W]."""
+TO_LAST = [0, 2, 3, 1]
+"""And back."""
+
 _OPS: dict[str, TargetOp] = {}
 
 
