@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from graphrewrite.targets.coreml.builder import MIL
     from graphrewrite.targets.tflite.builder import TFLite
 
-_CONCAT_RANK = 6
-_SPLIT_RANK = 6
+_RANK = 6
+"""CONCATENATION and SPLIT take no higher rank."""
 
 
 @lowering("tflite", "Concat")
@@ -25,13 +25,11 @@ def concat(node: OpNode, t: TFLite) -> Value:
     filled = [value for value in parts if (dims(value) or (None,) * (axis + 1))[axis] != 0] or parts[:1]
     if len(filled) == 1:
         return filled[0]
-    if node.rank() <= _CONCAT_RANK:
+    if node.rank() <= _RANK:
         return t.op("CONCATENATION", *filled, axis=axis)
     result = node.output_dims()
     if result is None or not all(isinstance(dim, int) for dim in result):
-        node.refuse(
-            f"TFLite joins tensors of rank {_CONCAT_RANK} at most", "fix the input shapes with --shape"
-        )
+        node.refuse(f"TFLite joins tensors of rank {_RANK} at most", "fix the input shapes with --shape")
     sizes = [dim for dim in result if isinstance(dim, int)]
     flat = [t.reshape(value, [math.prod(sizes[:axis]), -1]) for value in filled]
     return t.reshape(t.op("CONCATENATION", *flat, axis=1), sizes)
@@ -50,7 +48,7 @@ def split(node: OpNode, t: TFLite) -> list[Value]:
         sizes = [max(min(chunk, total - index * chunk), 0) for index in range(count)]
     if count == 1:
         return [x]
-    if len(set(sizes)) == 1 and node.rank() <= _SPLIT_RANK and sizes[0]:
+    if len(set(sizes)) == 1 and node.rank() <= _RANK and sizes[0]:
         return list(t.ops("SPLIT", t.i32(axis), x, outputs=count))
     return list(t.ops("SPLIT_V", x, t.i32(sizes), t.i32(axis), outputs=count))
 

@@ -15,6 +15,7 @@ from graphrewrite.ir import DataType, Value, constant_array, rank, static_dims
 from graphrewrite.registry import Onnx, OpNode, expansion
 
 _EXACT = 1 << 24
+"""float32 holds every integer up to here."""
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 

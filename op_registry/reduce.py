@@ -28,6 +28,7 @@ _KERNELS = {
 _RANK = 6
 """MEAN, SUM, REDUCE_MAX and REDUCE_MIN take no higher rank."""
 _FINITE = 3.4028234663852886e38
+"""float32's largest number."""
 
 Reduce = Callable[[str, Value], Value]
 """(builtin operator, data) -> the reduction over the node's axes."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
 
 _CUBIC = -0.75
+"""The coefficient that ONNX's GridSample has."""
 
 
 def sample(

@@ -61,6 +61,7 @@ def infer_graph(nodes: Iterable[onnx_ir.Node]) -> None:
 
 _MEMO: dict[Hashable, tuple[Fact, ...]] = {}
 _MEMO_LIMIT = 4096
+"""Signatures that are remembered: bounds the memory of a process that converts many models."""
 
 
 def _remembered(

@@ -17,7 +17,9 @@ Dim = int | str | None
 Dims = tuple[Dim, ...]
 
 _MAX_ELEMENTS = 64
+"""Larger constants are no shapes: they are not read in search of one."""
 _MAX_DEPTH = 64
+"""Nodes between a shape and what it is computed from: recursion must have an end."""
 
 
 def dims(value: onnx_ir.Value | None) -> Dims | None:

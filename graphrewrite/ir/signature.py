@@ -23,6 +23,7 @@ _INTEGERS = frozenset(
     dtype for dtype in onnx_ir.DataType if dtype.is_integer() or dtype == onnx_ir.DataType.BOOL
 )
 _MAX_TENSOR_BYTES = 1024
+"""Attributes of more bytes are no part of a key: their nodes are inferred each on its own."""
 
 
 def signature(node: onnx_ir.Node) -> Hashable | None:

@@ -15,6 +15,7 @@ RESHAPE_COST = 16
 
 _UNKNOWN_BATCH = 1
 _UNKNOWN_SIZE = 32
+"""What dimensions that only run time tells are taken for: only how costs compare depends on it."""
 
 
 def nbytes(value: Value) -> int:

@@ -12,6 +12,7 @@ from graphrewrite.layout.rules import Dialect
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
 _LONGEST = 16
+"""Views in a row that are looked at together; a longer chain is cut in two."""
 HIGHEST_RANK = 6
 """XNNPACK's highest rank for a TRANSPOSE; a composed one is not made of a higher rank."""
 

@@ -19,6 +19,7 @@ _NEWEST_IR = 13
 """Newest IR version that ONNX Runtime loads; newer ones only add what models of OPSET do not use."""
 
 _PROTO_LIMIT = (1 << 31) - (1 << 20)
+"""protobuf's 2 GiB, less what ONNX Runtime may add while it copies the message."""
 
 
 @dataclasses.dataclass

@@ -29,6 +29,7 @@ from graphrewrite.registry.importing import import_model
 from graphrewrite.rewrite import Rewriter
 
 _PROTO_LIMIT = 1_900_000_000
+"""Below protobuf's 2 GiB, with room for what foreign code adds."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from graphrewrite.ir import TensorProtocol
 
 _BINS = 24
+"""Bars of a histogram."""
 _SAMPLE = 1 << 16
 """Elements, evenly spread, that the histogram is drawn from."""
 

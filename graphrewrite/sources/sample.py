@@ -24,6 +24,7 @@ MOBILESTYLEGAN_CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64)
 """Channels at 4x4, then of each block: at 8x8, 16x16, ... 512x512."""
 
 STYLE_WIDTH = 512
+"""Numbers in a style, as in the published networks."""
 
 _Floats = npt.NDArray[np.float32]
 

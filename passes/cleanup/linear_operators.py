@@ -33,6 +33,7 @@ Vector = npt.NDArray[np.float64]
 _LAZY_BYTES = 1 << 20
 """Weights above this size are scaled when the file is written, so that no second copy of them is kept."""
 _BLOCK_BYTES = 1 << 18
+"""Bytes of weights that are widened to float64 at a time: they stay in a core's cache."""
 _LIMIT = float(np.finfo(np.float32).max)
 
 

@@ -17,6 +17,7 @@ Coefficients = npt.NDArray[np.float64]
 """Of a polynomial in one value: entry i multiplies its power i."""
 
 _DEGREE = 3
+"""Of the polynomial inside tanh."""
 _TOLERANCE = 1e-5
 """Of the written constants against the definition's; exporters round them to float32 or to ten digits."""
 

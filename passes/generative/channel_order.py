@@ -16,6 +16,7 @@ _ELEMENTWISE = frozenset(
     {"LeakyRelu", "Relu", "Sigmoid", "Tanh", "Clip", "Softplus", "HardSwish", "Gelu", "Elu"}
 )
 _DEPTH = 32
+"""Nodes of a chain: recursion must have an end."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,10 @@ from .movement import UNKNOWN, Indices, Sizes, concrete
 _BATCH = 3
 """Stands for a symbolic dimension while element maps are compared."""
 _SAMPLE = 2048
+"""Random places, besides the ends, at which two element maps must agree. Chains of views are linear in pieces that are large
+parts of the tensor, so maps that differ do so at many of these."""
 _WEIGHT_LIMIT = 1 << 26
+"""Elements of a weight that is looked at as a whole: 256 MB, 28 times the largest convolution of StyleGAN2."""
 
 
 @dataclasses.dataclass

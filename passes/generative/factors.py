@@ -13,6 +13,7 @@ from graphrewrite.ir import Array, Node, Value, constant_array, is_constant
 from .movement import Indices, Sizes, broadcast_pull, concrete, is_move, pull
 
 _LIMIT = 64
+"""Views between a factor and its leaf."""
 
 
 @dataclasses.dataclass(frozen=True)

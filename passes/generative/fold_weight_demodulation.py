@@ -19,7 +19,10 @@ from .factors import Factor, factors
 from .movement import Indices, Sizes
 
 _SAMPLE = 4096
+"""Random places, besides the ends, at which two element maps must agree. Chains of views are linear in pieces that are large
+parts of the tensor, so maps that differ do so at many of these."""
 _WEIGHT_LIMIT = 1 << 26
+"""Elements of a weight that is looked at as a whole: 256 MB, 28 times the largest convolution of StyleGAN2."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,8 @@ from .upfirdn import symbols_of
 _PATTERNS = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
 """Signs of the low band, the one that differs by row, the one that differs by column, and both, at 00, 01, 10, 11."""
 _SAMPLE = 2048
+"""Random places, besides the ends, at which two element maps must agree. Chains of views are linear in pieces that are large
+parts of the tensor, so maps that differ do so at many of these."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ Channels = npt.NDArray[np.int64]
 """For each channel of a value, the channel of the result that it is a part of."""
 
 _REGION_LIMIT = 64
+"""Nodes that a scale is moved across at once, so that the search stays linear in the graph."""
 
 
 @dataclasses.dataclass

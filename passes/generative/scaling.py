@@ -17,7 +17,9 @@ _HOMOGENEOUS = frozenset({
 _EVERY_OPERAND = frozenset({"Add", "Sub", "Concat", "Sum", "Max", "Min"})
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _DEPTH = 24
+"""Nodes between a gain and the weights that can take it."""
 _SHARED_LIMIT = 4096
+"""Elements of a constant that may be stored twice."""
 
 
 def plan(value: Value | None, factor: float, reader: Node, depth: int = 0) -> list[Action]:

@@ -19,7 +19,10 @@ Pair = tuple[int, int]
 _STAND_INS = {"batch": 2, "height": 6, "width": 7}
 """Sizes that stand for symbolic dimensions while element maps are compared."""
 _WINDOW = 48
+"""Rows and columns of the zero-inserted map in which the first two elements along each axis must lie."""
 _SAMPLE = 8192
+"""Random places, besides the ends, at which two element maps must agree. Chains of views are linear in pieces that are large
+parts of the tensor, so maps that differ do so at many of these."""
 
 
 @dataclasses.dataclass

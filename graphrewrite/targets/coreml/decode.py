@@ -31,6 +31,7 @@ _TYPES: dict[int, Any] = {
 }
 """numpy's types by the numbers of MIL.proto's DataType."""
 _STRING = 2
+"""MIL.proto's number of text."""
 _PACKED = {25: (4, True), 35: (4, False), 36: (2, False), 37: (1, False), 38: (6, False), 39: (3, False)}
 """Types of less than a byte: (bits, signed)."""
 _SENTINEL = 0xDEADBEEF

@@ -13,6 +13,7 @@ from graphrewrite.ir import DataType, Node, static_dims
 from graphrewrite.targets.coreml.dialect.op import MilBody, define
 
 _PRIME = 2**31 - 1
+"""The largest of int32: a product of two remainders fits in int64."""
 
 
 def _uniform(body: MilBody, shape: str, salt: int) -> str:
