@@ -9,6 +9,9 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.parser
+import pytest
+
+from graphrewrite.cli.main import main
 
 TRANSPOSING = '''
 """A pass that makes a file slower without making it wrong."""
@@ -72,6 +75,15 @@ def net(folder: Path) -> Path:
     path = folder / "net.onnx"
     onnx.save(model, path)
     return path
+
+
+def recorded_net(folder: Path) -> Path:
+    """`folder` with `net` and its golden."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        net(folder)
+        assert main(["golden", "record", "goldens", "net.onnx"]) == 0
+    return folder
 
 
 def change_weight(path: Path) -> bool:

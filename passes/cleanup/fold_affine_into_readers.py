@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array, static_dims
+from graphrewrite.ir import Array, Node, Value, static_dims
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
-from .linear_operators import LinearOperator, Vector, channel_vector, operands, scale_and_offset
+from .linear_operators import LinearOperator, Vector, affine, channel_vector
 from .views import ELEMENTS, readers
 
 
@@ -45,11 +45,7 @@ class FoldAffineIntoReaders(RewritePass):
 
     def match(self, node: Node) -> Match:
         """All readers, with what each has to make up for."""
-        x, constant = operands(node)
-        content = constant_array(constant)
-        if content is None:
-            raise MatchFailure("no operand is a constant", node)
-        scale, offset = scale_and_offset(node, content)
+        x, scale, offset = affine(node)
         changes = [
             (linear, vector) for linear, vector in _readers(node, scale if scale is not None else offset)
         ]

@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from graphrewrite.ir import Array, Node, Value, constant_array, static_dims
+from graphrewrite.ir import Array, Node, Value, static_dims
 from graphrewrite.pipeline import RewritePass, Stage
 from graphrewrite.rewrite import Match, MatchFailure, Rewriter
 
-from .linear_operators import LinearOperator, Vector, channel_vector, operands, scale_and_offset
+from .linear_operators import LinearOperator, Vector, affine, channel_vector
 from .views import ELEMENTS, origin_of, readers, source
 
 
@@ -44,11 +44,7 @@ class FoldAffineIntoWeights(RewritePass):
 
     def match(self, node: Node) -> Match:
         """The operator behind the root, and what to do to each of its channels."""
-        x, constant = operands(node)
-        content = constant_array(constant)
-        if content is None:
-            raise MatchFailure("no operand is a constant", node)
-        scale, offset = scale_and_offset(node, content)
+        x, scale, offset = affine(node)
         factor = scale if scale is not None else offset
         assert factor is not None
         failure = MatchFailure("the operand comes from no convolution or matrix product", node)

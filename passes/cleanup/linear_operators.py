@@ -223,6 +223,16 @@ def scale_and_offset(node: Node, constant: Any) -> tuple[Vector | None, Vector |
     return None, (wide if node.op_type == "ADD" else -wide)
 
 
+def affine(node: Node) -> tuple[Value, Vector | None, Vector | None]:
+    """The run-time operand of a MUL, DIV, ADD or SUB, and what it is multiplied by or what is added.
+
+    Raises:
+        MatchFailure: see `operands` and `scale_and_offset`.
+    """
+    x, constant = operands(node)
+    return (x, *scale_and_offset(node, constant_array(constant)))
+
+
 def operands(node: Node) -> tuple[Value, Value]:
     """The run-time operand and the constant of a MUL, ADD, or (constant on the right) DIV or SUB of float32.
 

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from golden_models import TRANSPOSING, WRONG, change_weight, edit, net
+from golden_models import TRANSPOSING, WRONG, change_weight, edit, recorded_net
 
-from graphrewrite.cli.main import main
 from graphrewrite.golden.attempt import STATES
 from graphrewrite.pipeline import known_passes
 
@@ -24,13 +23,7 @@ PLUGIN = "graphrewrite.pytest_plugin"
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and its golden."""
-    folder = tmp_path_factory.mktemp("recorded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        net(folder)
-        assert main(["golden", "record", "goldens", "net.onnx"]) == 0
-    return folder
+    return recorded_net(tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.fixture
