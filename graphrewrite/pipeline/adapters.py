@@ -18,7 +18,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, overload
 
 import onnx_ir.passes
 
@@ -28,7 +28,6 @@ from graphrewrite.pipeline.foreign import Snapshot, adopt, from_graphsurgeon, st
 from graphrewrite.pipeline.passes import Label, Pass, Stage
 from graphrewrite.rewrite import Rewriter, RuleStatistics
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 PassClass: TypeAlias = "type[Pass]"
 
 

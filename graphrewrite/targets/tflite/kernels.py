@@ -22,18 +22,3 @@ def accepted_types(op: str) -> frozenset[DataType] | None:
     if entry is None or "dtypes" not in entry:
         return None
     return frozenset(DataType[_NAMES.get(name, name.upper())] for name in entry["dtypes"])
-
-
-@functools.cache
-def cast_pairs() -> frozenset[tuple[DataType, DataType]]:
-    """Conversions that CAST does right."""
-    pairs = (pair.split(">") for pair in MEASURED["CAST"]["pairs"])
-    return frozenset(
-        (DataType[_NAMES.get(a, a.upper())], DataType[_NAMES.get(b, b.upper())]) for a, b in pairs
-    )
-
-
-def max_rank(op: str) -> int | None:
-    """Highest rank that both resolvers take, None where not measured."""
-    found = MEASURED.get(op, {}).get("max_rank")
-    return None if found is None else int(found)
