@@ -35,6 +35,7 @@ COMMANDS = {
 """Command name to module of `graphrewrite.cli`, in the order of `--help`."""
 
 INTERRUPTED = 130
+"""What shells report of a command that Ctrl-C has ended."""
 
 _EPILOG = """\
 exit codes:
