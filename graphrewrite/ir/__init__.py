@@ -45,6 +45,7 @@ from graphrewrite.ir.io import Source, load, save, to_runnable_proto
 from graphrewrite.ir.meaning import OPSET, Body, BodyBuilder, has_meaning, meaning_of, register_meaning
 from graphrewrite.ir.printer import graph_lines, node_line, operand, value_type
 from graphrewrite.ir.record import (
+    ConstantRecord,
     Literal,
     NodeRecord,
     OperandRecord,
@@ -52,6 +53,7 @@ from graphrewrite.ir.record import (
     Weight,
     attribute_text,
     operand_text,
+    record_constant,
     record_line,
     record_node,
     record_value,
@@ -72,6 +74,7 @@ __all__ = [
     "AttributeType",
     "Body",
     "BodyBuilder",
+    "ConstantRecord",
     "DataType",
     "Dim",
     "DimensionRange",
@@ -128,6 +131,7 @@ __all__ = [
     "picture",
     "quant",
     "rank",
+    "record_constant",
     "record_line",
     "record_node",
     "record_value",

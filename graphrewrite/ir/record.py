@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import onnx_ir
 
 from graphrewrite.ir.constants import constant_array
-from graphrewrite.ir.facets import Layout, layout
+from graphrewrite.ir.facets import LAYOUT, Layout
 from graphrewrite.ir.shapes import Dims, dims
 
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, and every node is recorded
@@ -38,9 +40,16 @@ class Weight(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A constant operand of a few elements, as it is printed."""
+    """A constant operand of a few elements, bit by bit: most are never printed, and a number's text costs more than a record."""
 
-    text: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """As it is printed."""
+        return str(np.ndarray(self.shape, self.dtype, self.content).tolist())
 
 
 class Body(NamedTuple):
@@ -69,15 +78,46 @@ class NodeRecord(NamedTuple):
         return f"{self.domain}.{self.op_type}" if self.domain else self.op_type
 
 
-_literals: weakref.WeakKeyDictionary[
-    onnx_ir.TensorProtocol, Literal | weakref.ref[onnx_ir.TensorProtocol]
-] = weakref.WeakKeyDictionary()
-"""What is known of each constant: to ask for its size, let alone its content, takes longer than all else of a record."""
+class ConstantRecord(NamedTuple):
+    """A constant: to ask for its size, let alone its content, takes longer than all else of a record, so it is kept."""
+
+    tensor: onnx_ir.TensorProtocol
+    name: str
+    operand: Literal | Weight
+    """How nodes read it."""
+    elements: int
+    bytes: int
+
+
+_NONE: Mapping[onnx_ir.Value | None, ConstantRecord] = {}
 
 
 def record_value(value: onnx_ir.Value) -> ValueRecord:
     """What `value` is now."""
-    return _new(ValueRecord, (value.name or "", value.dtype, dims(value), layout(value)))
+    kind, store = value.type, value._metadata
+    return _new(
+        ValueRecord,
+        (
+            value.name or "",
+            None if kind is None else kind.dtype,
+            dims(value),
+            None if store is None else store.data.get(LAYOUT),  # as `layout`, which costs another call
+        ),
+    )
+
+
+def record_constant(value: onnx_ir.Value, tensor: onnx_ir.TensorProtocol) -> ConstantRecord:
+    """What is known of `value`, whose content is `tensor`."""
+    name, elements = value.name or "", tensor.size
+    array = constant_array(value) if elements <= SMALL else None
+    operand: Literal | Weight
+    if array is None:
+        operand = _new(Weight, (name, value.dtype, dims(value), weakref.ref(tensor)))
+    else:
+        if array.dtype.hasobject:  # strings
+            array = np.array(array.tolist())
+        operand = _new(Literal, (array.dtype, array.shape, array.tobytes()))
+    return ConstantRecord(tensor, name, operand, elements, tensor.nbytes)
 
 
 def record_operand(value: onnx_ir.Value | None) -> OperandRecord:
@@ -87,41 +127,38 @@ def record_operand(value: onnx_ir.Value | None) -> OperandRecord:
     tensor = value.const_value
     if tensor is None or value.producer() is not None:
         return value.name or ""
-    known = _literals.get(tensor)
-    if known is None:
-        known = _literals[tensor] = _literal(value, tensor)
-    if isinstance(known, Literal):
-        return known
-    return _new(Weight, (value.name or "", value.dtype, dims(value), known))
+    return record_constant(value, tensor).operand
 
 
-def _literal(
-    value: onnx_ir.Value, tensor: onnx_ir.TensorProtocol
-) -> Literal | weakref.ref[onnx_ir.TensorProtocol]:
-    """The content of `tensor` where it is small, else how to remember it."""
-    array = constant_array(value) if tensor.size <= SMALL else None
-    return weakref.ref(tensor) if array is None else Literal(str(array.tolist()))
-
-
-def record_node(node: onnx_ir.Node) -> NodeRecord:
-    """What `node` is now."""
-    attributes = node.attributes.data
+def record_node(
+    node: onnx_ir.Node, constants: Mapping[onnx_ir.Value | None, ConstantRecord] = _NONE
+) -> NodeRecord:
+    """What `node` is now. `constants` are recorded already."""
+    attributes, outputs = node.attributes.data, node.outputs
     return _new(
         NodeRecord,
         (
             node.domain,
             node.op_type,
-            tuple([record_operand(value) for value in node.inputs]),
-            tuple([record_value(value) for value in node.outputs]),
+            tuple(
+                [
+                    constants[value].operand if value in constants else record_operand(value)
+                    for value in node.inputs
+                ]
+            ),
+            (record_value(outputs[0]),)
+            if len(outputs) == 1  # most have one, and a comprehension is a call
+            else tuple([record_value(value) for value in outputs]),
             tuple([_attribute(item) for item in attributes.values()]) if attributes else (),
         ),
     )
 
 
 def _attribute(attribute: onnx_ir.Attr) -> onnx_ir.Attr | Body:
-    if attribute.type is _GRAPH and not attribute.is_ref():
+    kind = attribute.type
+    if kind is _GRAPH and not attribute.is_ref():
         return Body(attribute.name, len(attribute.as_graph()))
-    if attribute.type is _GRAPHS and not attribute.is_ref():
+    if kind is _GRAPHS and not attribute.is_ref():
         return Body(attribute.name, sum(len(item) for item in attribute.as_graphs()))
     return attribute
 

@@ -9,23 +9,29 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from graphrewrite.ir import (
+    ConstantRecord,
+    Graph,
     Model,
     Node,
     NodeRecord,
-    TensorProtocol,
     Value,
     ValueRecord,
     bodies,
     origin,
+    record_constant,
     record_line,
     record_node,
     record_value,
     type_text,
 )
 from graphrewrite.rewrite import BaseListener, all_nodes
+
+_new = tuple.__new__  # as where nodes are recorded
+_operator = attrgetter("operator")
 
 CONTEXT = 2
 """Unchanged lines shown around a change."""
@@ -37,11 +43,8 @@ class Entry(NamedTuple):
     key: str
     record: NodeRecord | ValueRecord
     origin: tuple[str, ...]
-
-    @property
-    def operator(self) -> str:
-        """`Conv`; "" for inputs and outputs."""
-        return self.record.operator if isinstance(self.record, NodeRecord) else ""
+    operator: str
+    """`Conv`; "" for inputs and outputs."""
 
     @property
     def line(self) -> str:
@@ -102,8 +105,7 @@ class Snapshot:
     _nodes: dict[Node, Entry] = dataclasses.field(repr=False)
     _holders: set[Node] = dataclasses.field(repr=False)
     """Nodes with subgraphs."""
-    _sizes: dict[TensorProtocol, tuple[int, int]] = dataclasses.field(repr=False)
-    """Elements and bytes of every constant."""
+    _constants: dict[Value | None, ConstantRecord] = dataclasses.field(repr=False)
 
     @classmethod
     def of(
@@ -112,40 +114,56 @@ class Snapshot:
         """The present state.
 
         With `touched`, all that has been made or changed since `previous`, the other nodes are taken from there: the cost of
-        a look at each node is a hundredth of that of recording it.
+        a look at each node is a tenth of that of recording it.
         """
-        known: dict[Node, Entry] = {}
-        if previous is not None and touched is not None:
-            known = previous._known(touched)
-        entries: dict[str, Entry] = {}
-        nodes: dict[Node, Entry] = {}
-        holders: set[Node] = set()
+        taken = cls({}, Counter(), 0, 0, {}, set(), {})
         for value in model.graph.inputs:
-            _add_value(entries, "input", value)
-        for node in all_nodes(model.graph):
+            taken._add_value("input", value)
+        taken._add_graph(
+            model.graph,
+            {} if previous is None or touched is None else previous._known(touched),
+            {} if previous is None else previous._constants,
+        )
+        for value in model.graph.outputs:
+            taken._add_value("output", value)
+        return dataclasses.replace(
+            taken,
+            operators=Counter(map(_operator, taken._nodes.values())),
+            parameters=sum([item.elements for item in taken._constants.values()]),
+            weight_bytes=sum([item.bytes for item in taken._constants.values()]),
+        )
+
+    def _add_graph(
+        self, graph: Graph, known: dict[Node, Entry], before: dict[Value | None, ConstantRecord]
+    ) -> None:
+        """Add the constants and nodes of `graph`, those of subgraphs before the node that holds them."""
+        constants, entries, nodes = self._constants, self.entries, self._nodes
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None:
+                old = before.get(value)
+                if old is None or old.tensor is not tensor or old.name != value.name:
+                    old = record_constant(value, tensor)
+                constants[value] = old
+        for node in graph:
             entry = known.get(node)
             if entry is None or entry.key in entries:
+                inner = bodies(node) if node.attributes.data else ()
+                for body in inner:
+                    self._add_graph(body, known, before)
+                if inner:
+                    self._holders.add(node)
                 outputs = node.outputs
                 key = (outputs[0].name if outputs else node.name) or ""
-                entry = Entry(_free(entries, key) if key in entries else key, record_node(node), origin(node))
-                if bodies(node):
-                    holders.add(node)
+                if key in entries:
+                    key = _free(entries, key)
+                record = record_node(node, constants)
+                entry = _new(Entry, (key, record, origin(node), record.operator))
             entries[entry.key] = nodes[node] = entry
-        for value in model.graph.outputs:
-            _add_value(entries, "output", value)
-        sizes = {} if previous is None else previous._sizes
-        found: dict[TensorProtocol, tuple[int, int]] = {}
-        parameters = weight_bytes = 0
-        graphs = (model.graph, *(body for node in holders for body in bodies(node)))
-        for graph in graphs:
-            for value in graph.initializers.values():
-                tensor = value.const_value
-                if tensor is not None:
-                    size = found[tensor] = sizes.get(tensor) or (tensor.size, tensor.nbytes)
-                    parameters += size[0]
-                    weight_bytes += size[1]
-        operators = Counter([entry.operator for entry in nodes.values()])
-        return cls(entries, operators, parameters, weight_bytes, nodes, holders, found)
+
+    def _add_value(self, kind: str, value: Value) -> None:
+        key = _free(self.entries, f"{kind} {value.name}")
+        self.entries[key] = Entry(key, record_value(value), (), "")
 
     def _known(self, touched: Iterable[Node]) -> dict[Node, Entry]:
         """What still holds, as far as the graph has only changed at `touched`."""
@@ -166,11 +184,6 @@ class Snapshot:
     def totals(self) -> Snapshot:
         """This without the nodes: what is left to say where only the changes are kept."""
         return Snapshot({}, self.operators, self.parameters, self.weight_bytes, {}, set(), {})
-
-
-def _add_value(entries: dict[str, Entry], kind: str, value: Value) -> None:
-    key = _free(entries, f"{kind} {value.name}")
-    entries[key] = Entry(key, record_value(value), ())
 
 
 def _some(keys: Sequence[str]) -> str:
@@ -323,14 +336,15 @@ class GraphDiff:
 def diff(before: Snapshot, after: Snapshot) -> GraphDiff:
     """What turns `before` into `after`. A mere change of order is none."""
     old, new = before.entries, after.entries
-    return GraphDiff(
-        before,
-        after,
-        tuple(entry for key, entry in old.items() if key not in new),
-        tuple(entry for key, entry in new.items() if key not in old),
-        tuple(
-            (old[key], entry)
-            for key, entry in new.items()
-            if key in old and old[key] is not entry and old[key].record != entry.record
-        ),
-    )
+    added: list[Entry] = []
+    changed: list[tuple[Entry, Entry]] = []
+    for key, entry in new.items():
+        was = old.get(key)
+        if was is entry:  # carried on
+            continue
+        if was is None:
+            added.append(entry)
+        elif was.record != entry.record:
+            changed.append((was, entry))
+    removed = [entry for key, entry in old.items() if key not in new]
+    return GraphDiff(before, after, tuple(removed), tuple(added), tuple(changed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
@@ -99,24 +100,31 @@ class _Timed(CollectDiffs):
         self.seconds += time.process_time() - started
 
 
-def test_the_record_costs_a_fraction_of_the_pipeline() -> None:
-    shares = []
-    for _ in range(3):  # the quickest one: what other processes do to the caches is no cost of the record
-        model = ir.load(blocks(400))
+def _timed(count: int) -> tuple[_Timed, float]:
+    """The record of a pipeline over `count` blocks, and its cost as a share of the pipeline's, both as `graphrewrite diff` runs.
+
+    What another test left for the collector is cleared away first: it would be counted with whatever comes next.
+    """
+    gc.collect()
+    with settled_heap() as settle:
+        model = ir.load(blocks(count))
+        settle()
         collected = _Timed()
         started = time.process_time()
         run_pipeline(model, build("default", "tflite"), instruments=[collected])
         total = time.process_time() - started
-        shares.append(collected.seconds / (total - collected.seconds))
-    assert min(shares) < 0.4
+    return collected, collected.seconds / (total - collected.seconds)
+
+
+def test_the_record_costs_a_fraction_of_the_pipeline() -> None:
+    collected, share = _timed(400)
+    assert share < 0.25  # 0.09 on an idle machine
     assert {record.name for record, _ in collected.diffs} >= {"fuse-leaky-relu", "lower-to-tflite"}
 
 
 @pytest.mark.full
 def test_twenty_thousand_nodes_cost_a_second() -> None:
-    model = ir.load(blocks(2000))
-    collected = _Timed()
-    with settled_heap():
-        run_pipeline(model, build("default", "tflite"), instruments=[collected])
+    collected, share = _timed(2000)
     assert collected.diffs[0][0].nodes_before == 20_000
     assert collected.seconds < 1
+    assert share < 0.25
