@@ -38,6 +38,41 @@ class NegateSideways(PatternPass):
         return rewriter.op("TRANSPOSE", negated, order, domain="tflite")
 '''
 
+TURNING = '''
+"""A pass that turns one value and turns it back."""
+
+import dataclasses
+
+import numpy as np
+
+from graphrewrite.ir import rank
+from graphrewrite.pipeline import Pass, Stage
+from graphrewrite.rewrite import Rewriter
+
+
+@dataclasses.dataclass(frozen=True)
+class TurnAndReturn(Pass):
+    stage = Stage.STORE
+
+    def run(self, model, rewriter):
+        lowered = [node.domain for node in model.graph if node.domain in ("tflite", "mil")]
+        domain = lowered[0] if lowered else ""
+        for node in model.graph:
+            for index, value in enumerate(node.inputs):
+                if value is None or value.producer() is None or (rank(value) or 0) < 2 or not value.dtype.is_floating_point():
+                    continue
+                order = list(reversed(range(rank(value))))
+                with rewriter.rewrite("turn", node):
+                    for _ in range(2):
+                        if domain == "tflite":
+                            value = rewriter.op("TRANSPOSE", value, rewriter.constant(np.array(order, np.int32)), domain=domain)
+                        else:
+                            value = rewriter.op("transpose" if domain else "Transpose", value, domain=domain, perm=order)
+                    rewriter.set_input(node, index, value)
+                return {}
+        return {}
+'''
+
 WRONG = '''
 """A pass that is wrong for negative numbers."""
 

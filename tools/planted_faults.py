@@ -65,9 +65,7 @@ CASES = (
     Case("fold-weight-demodulation", "stylegan2_kept_unfused", "constant"),
     Case("decompose-upfirdn2d", "stylegan2_kept_unfused", "constant"),
     Case("fuse-leaky-relu", "stylegan2_kept_unfused", "result"),
-    Case(
-        "lower-idwt", "mobilestylegan_synthesis", "swapped", nodes=9
-    ),  # the transform as it is spelled there
+    Case("lower-idwt", "wavelet_unpool", "swapped"),
     Case("merge-channel-scales", "mobilestylegan_synthesis", "result", everywhere=True),
     Case("fuse-slices", "swin", "result"),
     Case("fuse-gelu", "segformer", "result"),

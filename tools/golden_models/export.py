@@ -33,6 +33,7 @@ FAMILIES = (
     "stylegan2",
     "stylegan3",
     "bisenet",
+    "wavelet",
 )
 
 # The check of the converter's own fp32 results: max abs error over max(1, largest reference value).
