@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zipfile
@@ -40,13 +41,19 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
     """`count` seeded samples for the inputs of `graph`; symbolic dimensions take different sizes in each.
 
     Bounded dimensions are drawn at their lower end, in the middle and at their upper end. Of enumerated ones every size is drawn:
-    there are as many samples as the longest enumeration is long, if that is more.
+    there are as many samples as the longest enumeration is long, if that is more. Indices run through all that there are, in
+    random order and from one sample to the next, before any comes again: so the samples use as many rows of a table as they can.
 
     Raises:
         UsageError: an input's type is no tensor that numpy holds, or its rank is unknown.
     """
     samples = []
     ranges = {name: item for value in graph.inputs for name, item in dimension_ranges(value).items()}
+    decks = {
+        value.name: _Deck(limit, np.random.default_rng([seed, *(value.name or "").encode()]))
+        for value in graph.inputs
+        if (limit := _index_limit(value)) is not None
+    }
     for index in range(max([count, *(len(item.choices) for item in ranges.values())])):
         rng = np.random.default_rng([seed, index])
         sizes: dict[str, int] = {}
@@ -59,7 +66,7 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
                     "with --samples"
                 )
             shape = [_size(dim, axis, len(known), index, sizes, ranges) for axis, dim in enumerate(known)]
-            sample[value.name] = _draw(value, shape, rng)
+            sample[value.name] = _draw(value, shape, rng, decks.get(value.name))
         samples.append(sample)
     return samples
 
@@ -89,7 +96,25 @@ def _ends(known: DimensionRange) -> tuple[int, ...]:
     return known.lower, (known.lower + known.upper) // 2, known.upper
 
 
-def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array:
+class _Deck:
+    """Whole numbers below `limit`: each comes once, in random order, before one comes again."""
+
+    def __init__(self, limit: int, rng: np.random.Generator) -> None:
+        self._limit = limit
+        self._rng = rng
+        self._left = np.empty(0, np.int64)
+
+    def draw(self, shape: Sequence[int]) -> Array:
+        """The next ones, as an array."""
+        count = math.prod(shape)
+        rounds = -(-max(count - self._left.size, 0) // self._limit)
+        ordered = np.broadcast_to(np.arange(self._limit), (rounds, self._limit))
+        found = np.concatenate([self._left, self._rng.permuted(ordered, axis=1).ravel()])
+        self._left = found[count:]
+        return found[:count].reshape(shape)
+
+
+def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator, deck: _Deck | None) -> Array:
     dtype = value.dtype or DataType.FLOAT
     kind = dtype.numpy().kind
     if kind == "f":
@@ -100,15 +125,21 @@ def _draw(value: Value, shape: Sequence[int], rng: np.random.Generator) -> Array
         return np.asarray(rng.random(shape) < 0.5)
     if kind not in "iu":
         raise UsageError(f"input '{value.name}' is {dtype.name.lower()}: give samples with --samples")
+    if deck is not None:
+        return np.asarray(deck.draw(shape), dtype.numpy())
     low, high = _range(value)
     return np.asarray(rng.integers(low, high, shape), dtype.numpy())
 
 
+def _index_limit(value: Value) -> int | None:
+    """How many indices what reads the integer input `value` can take; None where it is no index."""
+    if value.dtype is None or not value.dtype.is_integer():
+        return None
+    return min((limit for limit in _index_limits(value, 0) if limit > 0), default=None)
+
+
 def _range(value: Value) -> tuple[int, int]:
-    """Half-open range for an integer input: what its consumers can index, else small numbers."""
-    limits = [limit for limit in _index_limits(value, 0) if limit > 0]
-    if limits:
-        return 0, min(limits)
+    """Half-open range of small numbers for an integer input."""
     if "mask" in (value.name or "").lower():
         return 0, 2
     if value.dtype in (DataType.INT8, DataType.UINT8):

@@ -82,6 +82,26 @@ class TestMade:
         assert drawn.min() == 0
         assert drawn.max() == size - 1
 
+    def test_every_row_is_used_before_one_is_used_again(self) -> None:
+        values = ", ".join(["0.0"] * 70)
+        inits = f"<float[10,7] w = {{{values}}}>"
+        graph = loaded(
+            "a = Gather (w, i) b = Gather (w, j) c = ReduceSum (a) d = ReduceSum (b) y = Add (c, d)",
+            "int64[2,4] i, int32[4] j",
+            inits,
+        ).graph
+        samples = make_samples(graph, 5)
+        for name, dtype in (("i", np.int64), ("j", np.int32)):
+            drawn = np.concatenate([item[name].ravel() for item in samples])
+            assert drawn.dtype == dtype
+            for start in range(0, drawn.size, 10):
+                assert sorted(drawn[start : start + 10].tolist()) == list(range(10))
+        assert not np.array_equal(samples[0]["i"], make_samples(graph, seed=1)[0]["i"])
+        np.testing.assert_array_equal(samples[2]["i"], make_samples(graph, 3)[2]["i"])
+        big = loaded("y = Gather (w, i)", "int64[300] i", inits).graph
+        counts = np.bincount(make_samples(big, 1)[0]["i"])
+        assert counts.tolist() == [30] * 10
+
     def test_masks_booleans_and_small_integers(self) -> None:
         graph = loaded(
             "m = Cast <to = 1> (attention_mask) y = Where (b, m, m) u = Cast <to = 1> (k) v = Cast <to = 1> (q)",
