@@ -17,7 +17,7 @@ from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.original import Original, fed, feeder
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.numeric.values import compare_values, state_probe, state_values
-from graphrewrite.pipeline import PassRecord
+from graphrewrite.pipeline import PassRecord, Stage
 from graphrewrite.pipeline.diff import GraphDiff
 from graphrewrite.rewrite.names import GENERATED
 
@@ -77,6 +77,8 @@ class NumericTrace:
         if not self._original.samples:  # integer inputs can still be followed to their use
             self._original.draw(model, self._samples, self._seed)
         reference, sample = self._original.open(), self._original.samples[0]
+        if record.stage == Stage.IMPORT:  # the ends are still the source's
+            sample = self._original.prepare(sample)
         plan = NoisePlan.of(model, reference)
         if self._wanted is None or plan.fixed.keys() != self._fixed.keys():
             first = self._wanted is None and not plan.fixed

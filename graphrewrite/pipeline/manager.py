@@ -10,7 +10,7 @@ from typing import Protocol
 
 from graphrewrite.errors import InternalError
 from graphrewrite.ir import Model, fingerprint, verify
-from graphrewrite.pipeline.passes import Pass
+from graphrewrite.pipeline.passes import Pass, Stage
 from graphrewrite.pipeline.spec import describe
 from graphrewrite.rewrite import Census, LimitReached, Listener, Rewriter, RuleStatistics, all_nodes, operator
 
@@ -31,6 +31,7 @@ class PassRecord:
     notes: list[str] = dataclasses.field(default_factory=list)
     rolled_back: str = ""
     """Why the pass's changes were undone; empty where they stand."""
+    stage: Stage = Stage.CANONICALIZE
 
 
 class Instrument(Protocol):
@@ -160,6 +161,7 @@ def run_pipeline(
             len(census),
             rules,
             rewriter.notes,
+            stage=item.stage,
         )
         records.append(record)
         if guard is not None and rewriter.count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,23 @@ class TestTogether:
         )
         assert result.report["check"]["passed"] is True
         assert not [entry for entry in result.record if entry.rolled_back]
+
+    def test_errors_along_the_pipeline(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The imported graph has the source's ends, and takes what the source takes."""
+        monkeypatch.chdir(tmp_path)
+        onnx.save(
+            proto(TEXT.replace("(image, w)", "(im, w)").replace("y = Conv", "im = Identity(image) y = Conv")),
+            "net.onnx",
+        )
+        flags = ["--normalize=image=127.5:127.5", "--image=image=rgb", "--shape=N=1", "--io-layout=nhwc"]
+        assert main(["diff", "net.onnx", "--numeric", "--json", *flags]) == 0
+        stages = [
+            item["numeric"] for item in json.loads(capsys.readouterr().out)["passes"] if item.get("numeric")
+        ]
+        assert len(stages) > 2
+        assert all(item["total"]["passed"] for errors in stages for item in errors)
 
     def test_the_command_line_and_a_reproducer(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
