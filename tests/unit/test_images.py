@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -396,6 +398,48 @@ class TestCoreML:
         assert result.report["details"]["operators"].get("transpose", 0) == 1
 
 
+@pytest.mark.parametrize("color", ["rgb", "bgr", "gray"])
+def test_what_core_ml_is_given_on_a_mac(color: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture, red first, for an image, and a dictionary comes back: with both played, the same numbers as the evaluator's."""
+    coremltools = pytest.importorskip("coremltools")
+    from graphrewrite.targets.coreml.evaluate import Evaluator
+    from graphrewrite.targets.coreml.target import Predict
+
+    path = tmp_path / "a.mlpackage"
+    count = 1 if color == "gray" else 3
+    weights = ", ".join(str(k % 5 - 2) for k in range(2 * count * 15))
+    text = f"""{HEAD} g (float[1,{count},3,5] x) => (float[1,2] y) <float[{count * 15},2] w = {{{weights}}}>
+    {{ f = Flatten(x) a = MatMul(f, w) y = Softmax(a) }}"""
+    image = f"x={color},scale=1/2550,bias=-0.1"
+    graphrewrite.run(proto(text), "coreml", output=path, image=[image], labels=["day", "night"])
+    picture = np.random.default_rng(0).integers(0, 256, (1, count, 3, 5)).astype(np.float32)
+    pixels = Pixels.of(picture, color, 1)
+    wanted = Evaluator(path)({"x": pixels})
+
+    class Played:
+        """Core ML: it knows which of the picture's channels is red."""
+
+        def __init__(self, package: str) -> None:
+            self.run = Evaluator(Path(package))
+
+        def predict(self, given: dict[str, Any]) -> dict[str, Any]:
+            content = given["x"]
+            assert content.dtype == np.uint8
+            planes = content[None, None] if color == "gray" else content.transpose(2, 0, 1)[None]
+            found = self.run({"x": Pixels.of(planes, "gray" if color == "gray" else "rgb", 1)})
+            scores = dict(zip(["day", "night"], found["y"].ravel().tolist(), strict=True))
+            return {"y": dict(reversed(scores.items())), "classLabel": str(found["classLabel"])}
+
+    pil = types.ModuleType("PIL")
+    monkeypatch.setattr(pil, "Image", types.SimpleNamespace(fromarray=np.asarray), raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", pil)
+    monkeypatch.setattr(coremltools.models, "MLModel", Played)
+    found = Predict(path)({"x": pixels})
+    np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-6)
+    assert found["y"].shape == (1, 2)
+    assert found["classLabel"] == wanted["classLabel"]
+
+
 @pytest.mark.parametrize("kind", ["RGB", "BGR", "GRAYSCALE", "GRAYSCALE_FLOAT16"])
 @pytest.mark.parametrize("sizes", ["fixed", "range", "enumerated"])
 def test_images_of_packages_that_others_made(
@@ -404,7 +448,8 @@ def test_images_of_packages_that_others_made(
     """coremltools itself: the same network is right with the flags that say what stands in the file, and else is not."""
     coremltools = pytest.importorskip("coremltools")
     from coremltools.converters.mil import Builder as mb
-    from coremltools.converters.mil.mil import get_new_symbol, types
+    from coremltools.converters.mil.mil import get_new_symbol
+    from coremltools.converters.mil.mil import types as mil
 
     monkeypatch.chdir(tmp_path)
     gray = kind.startswith("GRAY")
@@ -421,7 +466,7 @@ def test_images_of_packages_that_others_made(
         dims = (1, count, get_new_symbol(), get_new_symbol())
 
     @mb.program(
-        input_specs=[mb.TensorSpec(shape=dims, dtype=types.fp16 if half else types.fp32)],
+        input_specs=[mb.TensorSpec(shape=dims, dtype=mil.fp16 if half else mil.fp32)],
         opset_version=coremltools.target.iOS16,
     )
     def program(x: Any) -> Any:
