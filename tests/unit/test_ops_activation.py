@@ -10,7 +10,7 @@ import pytest
 
 from graphrewrite import ir
 from graphrewrite.numeric.reference import create_session
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(12)
 X = np.concatenate(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphrewrite.errors import NotExpressible
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 TYPES = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.int32, np.int64)
 COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")

@@ -11,7 +11,7 @@ import pytest
 
 import graphrewrite
 from graphrewrite import ir
-from tests.op_check import check_op
+from op_check import check_op
 
 HEADER = '<ir_version: 10, opset_import: ["": 21]>'
 X = np.array([1.0, -2.0, 3.0], np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 from graphrewrite import ir
 from graphrewrite.errors import NotExpressible
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 Feeds = dict[str, np.ndarray]
 

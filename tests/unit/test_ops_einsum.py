@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.op_check import check_op, single
+from op_check import check_op, single
 
 RNG = np.random.default_rng(3)
 EQUATIONS = [

@@ -12,7 +12,7 @@ from graphrewrite.errors import NotExpressible
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.targets.tflite.emit import write
 from graphrewrite.targets.tflite.runtime import runner
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(13)
 X = RNG.standard_normal((3, 4, 5)).astype(np.float32)

@@ -15,7 +15,7 @@ import pytest
 
 import graphrewrite
 from graphrewrite.targets.openvino.runtime import CpuPlugin
-from tests.op_check import single
+from op_check import single
 
 Array = npt.NDArray[Any]
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from graphrewrite.errors import InvalidModel
 from graphrewrite.numeric.reference import create_session
 from graphrewrite.registry.importing import import_model
 from graphrewrite.rewrite import Rewriter
-from tests.op_check import single
+from op_check import single
 
 RNG = np.random.default_rng(7)
 

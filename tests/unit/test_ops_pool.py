@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from graphrewrite.errors import NotExpressible
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])

@@ -14,7 +14,7 @@ import pytest
 import graphrewrite
 from graphrewrite.targets.tflite.emit import write
 from graphrewrite.targets.tflite.runtime import runner
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 X = np.zeros((100, 200), np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(19)
 STEPS, BATCH, SIZE, HIDDEN = 4, 3, 5, 2

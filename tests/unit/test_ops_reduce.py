@@ -9,7 +9,7 @@ import pytest
 
 from graphrewrite import ir
 from graphrewrite.numeric.reference import create_session
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(14)
 X = RNG.uniform(0.5, 2.0, (2, 3, 4, 5)).astype(np.float32)

@@ -14,7 +14,7 @@ import pytest
 import graphrewrite
 from graphrewrite import ir
 from graphrewrite.errors import NotExpressible
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 TRANSFORMATIONS = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
 X = np.random.default_rng(3).standard_normal((2, 3, 5, 7)).astype(np.float32)

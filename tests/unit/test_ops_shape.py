@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphrewrite.errors import NotExpressible
-from tests.op_check import check_op, lowered, single
+from op_check import check_op, lowered, single
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.op_check import check_op, single
+from op_check import check_op, single
 
 SMALL = np.geomspace(1e-6, 0.4, 80)
 RNG = np.random.default_rng(13)
