@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,9 +29,6 @@ _RANK = 6
 """MEAN, SUM, REDUCE_MAX and REDUCE_MIN take no higher rank."""
 _FINITE = 3.4028234663852886e38
 """float32's largest number."""
-
-Reduce = Callable[[str, Value], Value]
-"""(builtin operator, data) -> the reduction over the node's axes."""
 
 
 class Axes:

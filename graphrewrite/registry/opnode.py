@@ -18,7 +18,6 @@ from graphrewrite.ir import (
     constant_ints,
     dims,
     is_used,
-    rank,
     schema,
     static_dims,
 )
@@ -32,22 +31,6 @@ class Refusal(Exception):
         self.reason = reason
         self.hint = hint
         super().__init__(reason)
-
-
-def require_rank(value: Value) -> int:
-    """Rank of `value`.
-
-    Raises:
-        Refusal: it is unknown.
-    """
-    found = rank(value)
-    if found is None:
-        raise Refusal(
-            Code.NOT_EXPRESSIBLE,
-            f"the rank of '{value.name}' is unknown",
-            "fix the input shapes with --shape",
-        )
-    return found
 
 
 class OpNode:

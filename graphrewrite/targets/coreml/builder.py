@@ -28,7 +28,7 @@ from graphrewrite.ir import (
     set_quant,
     static_dims,
 )
-from graphrewrite.registry import OpNode, Refusal, require_rank
+from graphrewrite.registry import OpNode, Refusal, computed_type, require_rank
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.coreml.availability import accepted_types, available_from, is_compile_time, op_class
 from graphrewrite.targets.coreml.dialect import CARRY, DOMAIN, TargetOp, target_op
@@ -128,17 +128,9 @@ class MIL:
         if carrier is None or not data:
             return carrier
         accepted = accepted_types(entry.name, entry.slot(data[0]), self.target)
-        if accepted is None or carrier in accepted:
+        if accepted is None:
             return carrier
-        for wide in _WIDER.get(carrier, ()):
-            if wide in accepted:
-                return wide
-        raise Refusal(
-            Code.NOT_EXPRESSIBLE,
-            f"Core ML's {entry.name} takes no {carrier.name.lower()} (it takes "
-            f"{', '.join(sorted(dtype.name.lower() for dtype in accepted))})",
-            f"cast to one of these types around the node, if its values fit: no wider one holds every {carrier.name.lower()}",
-        )
+        return computed_type(carrier, accepted, _WIDER, f"Core ML's {entry.name} takes no")
 
     def _check_constants(self, entry: TargetOp, operands: Sequence[Value | None]) -> None:
         for index, value in enumerate(operands):

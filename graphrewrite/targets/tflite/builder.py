@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
-from graphrewrite.errors import Code
 from graphrewrite.ir import (
     Array,
     DataType,
@@ -24,7 +23,7 @@ from graphrewrite.ir import (
     is_constant,
     static_dims,
 )
-from graphrewrite.registry import Refusal, require_rank
+from graphrewrite.registry import computed_type, require_rank
 from graphrewrite.rewrite import Rewriter
 from graphrewrite.targets.tflite.dialect import DOMAIN, target_op
 from graphrewrite.targets.tflite.kernels import accepted_types
@@ -90,17 +89,9 @@ class TFLite:
 
     def _kernel_type(self, name: str, source: DataType | None) -> DataType | None:
         accepted = accepted_types(name)
-        if source is None or accepted is None or source in accepted:
+        if source is None or accepted is None:
             return source
-        for wide in _WIDER.get(source, ()):
-            if wide in accepted:
-                return wide
-        raise Refusal(
-            Code.NOT_EXPRESSIBLE,
-            f"TFLite's {name} has no kernel for {source.name.lower()} (it takes "
-            f"{', '.join(sorted(dtype.name.lower() for dtype in accepted))})",
-            f"cast to one of these types around the node, if its values fit: no wider type holds every {source.name.lower()}",
-        )
+        return computed_type(source, accepted, _WIDER, f"TFLite's {name} has no kernel for")
 
     def _fold(self, name: str, operands: Sequence[Value | None], options: dict[str, Any]) -> Value | None:
         fold = target_op(name).fold
