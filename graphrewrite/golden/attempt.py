@@ -17,7 +17,7 @@ from graphrewrite.numeric.golden_outputs import Recorded, Recording, read_record
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.state import state_runner
-from graphrewrite.pipeline import BaseInstrument, Pass, PassRecord, Stage
+from graphrewrite.pipeline import BaseInstrument, Pass, PassRecord, Stage, build, run_pipeline
 from graphrewrite.sources.opening import Opening
 from graphrewrite.targets.base import Target
 
@@ -155,6 +155,7 @@ def recorded_outputs(golden: Golden, recording: Recording) -> Recorded:
         NotChecked: ONNX Runtime can't load it.
     """
     original, model = opening(golden).begin(golden.model_path)
+    run_pipeline(model, [item for item in build("none", "") if item.stage == Stage.IMPORT])
     return Recorded.of(original, model, recording)
 
 

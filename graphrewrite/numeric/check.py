@@ -95,6 +95,7 @@ def check(
     tolerance: Tolerance = FP32,
     outputs: Sequence[str] | None = None,
     margin: Mapping[str, Margin] | None = None,
+    rounded: frozenset[str] = frozenset(),
     noise: Callable[[int], Sample] | None = None,
     prepare: Callable[[Sample], Sample] = dict,
     first_sample_only: frozenset[str] = frozenset(),
@@ -105,9 +106,10 @@ def check(
         reference: the source model.
         samples: inputs by source name.
         runners: by name; those in `first_sample_only` run the first sample only (slow second opinions).
-        tolerance: for float32 outputs; float16 outputs of the source are held to FP16.
+        tolerance: for float32 outputs; float16 outputs of the source, and those in `rounded`, are held to FP16.
         outputs: names to compare, all by default.
         margin: see `margins`.
+        rounded: outputs that the source computes in float16; see `graphrewrite.numeric.rounded`.
         noise: extra feeds of the reference for sample k (the outputs of random nodes).
         prepare: makes of a sample what the reference takes.
 
@@ -130,6 +132,7 @@ def check(
         names=names,
         tolerance=tolerance,
         margin=scores,
+        rounded=rounded,
         first_sample_only=first_sample_only,
     )
 
@@ -142,6 +145,7 @@ def check_recorded(
     names: Sequence[str],
     tolerance: Tolerance,
     margin: Mapping[str, Margin],
+    rounded: frozenset[str] = frozenset(),
     first_sample_only: frozenset[str],
 ) -> CheckReport:
     """As `check`, by outputs that are known: `wanted(k)` gives those of sample k, and the scores that `margin` names.
@@ -160,7 +164,7 @@ def check_recorded(
                 continue
             found = run(sample)
             for name in names:
-                item = _compare(name, known, found, margin.get(name), tolerance)
+                item = _compare(name, known, found, margin.get(name), _limit(name, known, rounded, tolerance))
                 if not item.passed and failing[1] < 0:
                     failing = (label, index)
                 if name not in worst or _badness(item) > _badness(worst[name]):
@@ -217,8 +221,15 @@ def _compare(
     if name not in found:
         return compare(name, reference, np.empty((0,) * max(reference.ndim, 1), reference.dtype), tolerance)
     gap = margin.of(wanted[margin.scores], reference.shape) if margin is not None else None
-    limit = FP16 if reference.dtype == np.float16 and tolerance is FP32 else tolerance
-    return compare(name, reference, np.asarray(found[name]), limit, gap)
+    return compare(name, reference, np.asarray(found[name]), tolerance, gap)
+
+
+def _limit(
+    name: str, wanted: Mapping[str, Array], rounded: frozenset[str], tolerance: Tolerance
+) -> Tolerance:
+    """FP16 where the source itself computes in float16, whose roundings another order of sums does not repeat."""
+    half = name in rounded or wanted[name].dtype == np.float16
+    return FP16 if half and tolerance is FP32 else tolerance
 
 
 def _badness(item: Comparison) -> tuple[bool, float, float]:

@@ -19,6 +19,7 @@ from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.npz import save_npz
 from graphrewrite.numeric.original import Original, fed
+from graphrewrite.numeric.rounded import rounded_outputs
 
 _KEY = re.compile(r"sample(\d+)\.(input|output|scores)\.(.+)", re.DOTALL)
 
@@ -93,7 +94,7 @@ class Recorded(Original):
 
     @classmethod
     def of(cls, original: Original, model: Model, recording: Recording) -> Recorded:
-        """`model` is the source as loaded.
+        """`model` is the imported source.
 
         Raises:
             UsageError: the recorded inputs do not fit the model's.
@@ -103,6 +104,7 @@ class Recorded(Original):
         made = cls(**fields, recording=recording)
         run_time = made.open().inputs
         inputs = {value.name: value for value in model.graph.inputs if value.name in run_time}
+        made.rounded = rounded_outputs(model)
         made.samples = [checked_sample(sample, inputs, "the golden") for sample in recording.samples]
         return made
 
@@ -138,5 +140,6 @@ class Recorded(Original):
             names=list(recorded.outputs[0]),
             tolerance=tolerance,
             margin={name: item for name, item in self.margin.items() if item.scores in held},
+            rounded=self.rounded,
             first_sample_only=frozenset(list(runners)[1:]),
         )

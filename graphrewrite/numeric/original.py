@@ -19,6 +19,7 @@ from graphrewrite.numeric.metrics import FP32, Tolerance
 from graphrewrite.numeric.noise import NoisePlan
 from graphrewrite.numeric.pixels import Pixels
 from graphrewrite.numeric.reference import Reference, open_reference
+from graphrewrite.numeric.rounded import rounded_outputs
 
 _UNKNOWN_DIM = 64
 """Stands for a dynamic dimension where bytes are estimated."""
@@ -37,6 +38,8 @@ class Original:
     margin: dict[str, Margin] = dataclasses.field(default_factory=dict)
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     """Bytes of the tensors that nodes compute, by name and in order; filled by `draw`. A dynamic dimension counts as 64."""
+    rounded: frozenset[str] = frozenset()
+    """Outputs that carry the roundings of float16, filled by `draw`; see `graphrewrite.numeric.rounded`."""
     part: Source | None = None
     folder: str | None = None
     raw: Callable[[Sample], Sample] = dict
@@ -53,6 +56,7 @@ class Original:
         """
         inputs = {value.name or "": value for value in model.graph.inputs}
         made = (value for node in model.graph for value in node.outputs)
+        self.rounded = rounded_outputs(model)
         self.sizes = {value.name: nbytes(value) for value in made if value.name and _is_tensor(value)}
         if samples is None:
             static = all(value.shape is not None and value.shape.is_static() for value in inputs.values())
@@ -154,6 +158,7 @@ class Original:
             {name: fed(runner, plan, model) for name, runner in runners.items()},
             tolerance=tolerance,
             margin=self.margin,
+            rounded=self.rounded,
             noise=plan.reference_feeds(self.samples),
             prepare=self.prepare,
             first_sample_only=frozenset(list(runners)[1:]),
