@@ -66,6 +66,24 @@ def _of_one(op_type: str, *names: str) -> Callable[[Node], Build]:
     return expand
 
 
+def _softmax(node: Node) -> Build:
+    """ONNX Runtime multiplies with the whole part of the scale's reciprocal (254 of 1 / 255) and rounds halves up."""
+    zero = _operand(node, 4)
+    dtype = zero.dtype if zero is not None else None
+    if zero is None or dtype is None:
+        raise MatchFailure("the type of its zero point is not known", node)
+
+    def build(b: Rewriter) -> Outputs:
+        shares = b.op("Softmax", _real(b, node, 0), **_attributes(node, "axis"))
+        steps = b.op("Mul", shares, b.op("Floor", b.op("Reciprocal", node.inputs[3])))
+        whole = b.op("Floor", b.op("Add", steps, b.constant(np.float32(0.5))))
+        shifted = b.op("Add", whole, b.op("Cast", zero, to=int(DataType.FLOAT)))
+        none = b.constant(np.zeros((), dtype.numpy()))
+        return [b.op("QuantizeLinear", shifted, b.constant(np.float32(1)), none)]
+
+    return build
+
+
 def _concat(node: Node) -> Build:
     axis = node.attributes.get_int("axis", 0)
 
@@ -163,7 +181,7 @@ QUANTIZED: dict[str, Callable[[Node], Build]] = {
     "QLinearMul": _of_two("Mul"),
     "QLinearSigmoid": _of_one("Sigmoid"),
     "QLinearLeakyRelu": _of_one("LeakyRelu", "alpha"),
-    "QLinearSoftmax": _of_one("Softmax", "axis"),
+    "QLinearSoftmax": _softmax,
     "QLinearGlobalAveragePool": _of_one("GlobalAveragePool"),
     "QLinearAveragePool": _of_one("AveragePool", *_POOL),
     "QLinearConcat": _concat,
