@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrewrite.ir import Array, DataType, Value, constant_array, keep_float, rank, static_dims
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.registry import Onnx, OpNode, expansion, lowering
 
 from .precision import FLOATS, SMALL_INTEGERS
 
@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from graphrewrite.targets.tflite.builder import TFLite
 
 _QUANTIZED = SMALL_INTEGERS - {DataType.BOOL}
+
+
+@expansion("DequantizeLinear")
+def constant_dequantized(node: OpNode, b: Onnx) -> Value:
+    """What it gives of constants: so weights of 4 bits or of float8 are read, which kernels do not compute with."""
+    data, scale, zero = node.const(0), node.const(1), node.const(2) if node.has(2) else None
+    if data is None or scale is None or (node.has(2) and zero is None):
+        node.refuse("it dequantises what is computed at run time", "make the weights constants, or use int8")
+    real = data.astype(np.float32)
+    if zero is not None:
+        real -= _broadcast(node, zero.astype(np.float32), data.ndim)
+    real *= _broadcast(node, scale.astype(np.float32), data.ndim)
+    return b.const(real, node.outputs[0].dtype or DataType.FLOAT)
+
+
+def _broadcast(node: OpNode, array: Array, count: int) -> Array:
+    """A constant scale or zero point so that it broadcasts against data of rank `count`."""
+    block = node.attr("block_size")
+    if block:
+        length = node.dims()[node.axis()]
+        assert isinstance(length, int)  # of a constant
+        return np.repeat(array, block, node.axis()).take(np.arange(length), node.axis())
+    if array.size == 1:
+        return array.reshape(())
+    return array.reshape([-1 if index == node.axis() else 1 for index in range(count)])
 
 
 @lowering("tflite", "QuantizeLinear", note="to 8 and 16 bits")
@@ -36,7 +61,7 @@ def quantize_linear(node: OpNode, t: TFLite) -> Value:
     return t.cast(y, target)
 
 
-@lowering("tflite", "DequantizeLinear", note="from 8, 16 and 32 bits")
+@lowering("tflite", "DequantizeLinear", note="from 8, 16 and 32 bits; from 4 bits of constants")
 def dequantize_linear(node: OpNode, t: TFLite) -> Value:
     """(x - zero point) scale."""
     x, source = node.input(0), node.dtype()
@@ -117,7 +142,7 @@ def mil_quantize_linear(node: OpNode, m: MIL) -> Value:
     return m.within(m.cast(steps[-1], DataType.INT32), target)
 
 
-@lowering("coreml", "DequantizeLinear", note="from 8, 16 and 32 bits")
+@lowering("coreml", "DequantizeLinear", note="from 8, 16 and 32 bits; from 4 bits of constants")
 def mil_dequantize_linear(node: OpNode, m: MIL) -> Value:
     """(x - zero point) scale, with the difference in int32."""
     source, given = node.dtype(), node.attr("output_dtype")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx.parser
 import pytest
 
+import graphrewrite
 from op_check import check_op, single
 
 RNG = np.random.default_rng(16)
@@ -121,3 +128,26 @@ def test_q_linear_mat_mul() -> None:
         "yz": np.array(118, np.uint8),
     }
     check_op(single("QLinearMatMul", inputs), inputs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("target", ["tflite", "coreml", "openvino"])
+@pytest.mark.parametrize("block", [0, 4])
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+def test_weights_of_four_bits(dtype: str, block: int, target: str, tmp_path: Path) -> None:
+    """One scale a column, or one for each 4 of its 10 rows."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]> g (float[3,10] x) => (float[3,6] y) '
+        f"{{ w = DequantizeLinear<axis = {0 if block else 1}, block_size = {block}>(q, s, z)  y = MatMul(x, w) }}"
+    )
+    kind = getattr(onnx.TensorProto, dtype.upper())
+    low = -8 if dtype == "int4" else 0
+    shape = (3, 6) if block else (6,)
+    scales = RNG.uniform(0.01, 0.1, shape).astype(np.float32)
+    proto.graph.initializer.extend(
+        [
+            onnx.helper.make_tensor("q", kind, (10, 6), RNG.integers(low, low + 16, 60)),
+            onnx.numpy_helper.from_array(scales, "s"),
+            onnx.helper.make_tensor("z", kind, shape, RNG.integers(low, low + 16, scales.size)),
+        ]
+    )
+    graphrewrite.run(proto, target, output=tmp_path / "m{suffix}")
