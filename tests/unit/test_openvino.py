@@ -270,3 +270,23 @@ def test_small_weights_in_another_file(of_a_node: bool, tmp_path: Path) -> None:
         source, path, save_as_external_data=True, location="w.bin", size_threshold=0, convert_attribute=True
     )
     graphrewrite.run(path, "openvino", output=tmp_path / "m.xml")
+
+
+@pytest.mark.parametrize("by_axis", [False, True])
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_values_of_16_bits_saturate(dtype: str, by_axis: bool, tmp_path: Path) -> None:
+    """The plugin takes such pairs away, or fails on them where they lie between two ends."""
+    size, content = ("[3]", "{1e-5, 2e-5, 3e-5}") if by_axis else ("", "{1e-5}")
+    zeros = "{7, 8, 9}" if by_axis else "{7}"
+    source = text(
+        f"""(float[2, 3] x) => (float[2, 3] y, float[2, 3] z)
+        <float{size} s = {content}, {dtype}{size} n = {zeros}> {{
+            q = QuantizeLinear(x, s, n)
+            y = DequantizeLinear(q, s, n)
+            r = Relu(x)
+            p = QuantizeLinear(r, s, n)
+            d = DequantizeLinear(p, s, n)
+            z = Sigmoid(d)
+        }}"""
+    )
+    graphrewrite.run(source, "openvino", output=tmp_path / "m.xml")
