@@ -178,10 +178,23 @@ def mil_conv(node: OpNode, m: MIL) -> Value:
 
 
 @lowering("openvino", "Conv", "ConvTranspose")
-def bias_added(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
-    """The bias as a sum: the front end would compute its shape [C, 1, ...] in five operations a convolution."""
-    if not node.has(2):
-        return node.outputs
+def conv_as_asked(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """OpenVINO's own convolution but for two things.
+
+    The front end would compute a bias's shape [C, 1, ...] in five operations a convolution, so it is a sum; and the CPU plugin
+    returns too many rows of a padded kernel of single elements with strides (a Pad in front is fused again), so that one is
+    padded and thinned out before it.
+    """
     attributes = dict(node.node.attributes.items())
-    y = b.op(node.op_type, node.input(0), node.input(1), **attributes)
-    return b.op("Add", y, b.reshape(node.input(2), [-1] + [1] * (node.rank() - 2)))
+    x, w, pads = node.input(0), node.input(1), node.attr("pads") or []
+    strides, kernel = node.attr("strides") or [1], (dims(w) or ())[2:]
+    if node.op_type == "Conv" and any(pads) and set(kernel) == {1} and max(strides) > 1:
+        count = len(kernel)
+        padded = b.op("Pad", x, b.i64([0, 0, *pads[:count], 0, 0, *pads[count:]]))
+        ends, axes = b.i64([np.iinfo(np.int64).max] * count), b.i64(range(2, count + 2))
+        x = b.op("Slice", padded, b.i64([0] * count), ends, axes, b.i64(strides))
+        del attributes["pads"], attributes["strides"]
+    elif not node.has(2):
+        return node.outputs
+    y = b.op(node.op_type, x, w, **attributes)
+    return b.op("Add", y, b.reshape(node.input(2), [-1] + [1] * (node.rank() - 2))) if node.has(2) else y

@@ -115,7 +115,7 @@ def _product(left: _Term, right: _Term, later: set[str]) -> _Term:
     inner = [label for label in shared if label not in later]
     rows = [label for label in left.labels if label not in shared]
     columns = [label for label in right.labels if label not in shared]
-    sizes = {**left.sizes(), **{k: v for k, v in right.sizes().items() if v != 1}}
+    sizes = {**right.sizes(), **{k: v for k, v in left.sizes().items() if v != 1 or k not in right.labels}}
     matrix = inner and not any(label.startswith("...") for label in inner)
     if not matrix or not all(_flattens(group, sizes) for group in (rows, inner, columns)):
         return _elementwise(left, right, [*batch, *rows, *columns, *inner]).summed(inner)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphrewrite.ir import DataType, Value
-from graphrewrite.registry import Onnx, OpNode, expansion
+from graphrewrite.registry import Onnx, OpNode, expansion, lowering
 
 
 @expansion("LpNormalization")
@@ -14,6 +16,12 @@ def lp_normalization(node: OpNode, b: Onnx) -> Value:
     norm = b.op(op_type, x, b.i64([node.axis()]), keepdims=1)
     nothing = b.cast(b.op("Equal", norm, b.like(0, x)), x.dtype or DataType.FLOAT)
     return b.op("Div", x, b.op("Add", norm, nothing))
+
+
+@lowering("openvino", "LpNormalization")
+def exact_norm(node: OpNode, b: Onnx) -> Sequence[Value]:
+    """OpenVINO's own adds 1e-6 or so to the squares; refused here, it is expanded."""
+    node.not_implemented("a norm that nothing is added to")
 
 
 @expansion("MeanVarianceNormalization")

@@ -132,9 +132,8 @@ class SimplifyBroadcasts(RewritePass):
             assert index is not None
             axis = node.attributes.get_int("axis", 0)
             return rewriter.op("Gather", match["x"], rewriter.constant(np.zeros_like(index)), axis=axis)
-        for position, value in enumerate(node.inputs):
-            if value is match["copies"]:
-                rewriter.set_input(node, position, match["x"])
+        # The first one only: another operand that is the same value gives the result its shape.
+        rewriter.set_input(node, node.inputs.index(match["copies"]), match["x"])
         return None
 
 

@@ -268,3 +268,26 @@ def test_values_go_back_to_where_they_were_the_maximum(tmp_path: Path) -> None:
     index = np.stack([place, place + 24])[None]
     model = single("MaxUnpool", {"x": x, "i": index}, kernel_shape=[2, 2], strides=[2, 2])
     right(model, {"x": x, "i": index}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("axis", "p"), [(0, 2), (-1, 2), (1, 1)])
+def test_norms_of_small_numbers(tmp_path: Path, axis: int, p: int) -> None:
+    """OpenVINO's own normalisation adds something to the squares."""
+    model, sample = run_time("LpNormalization", {"x": normal(1, 3, 4) * np.float32(1e-3)}, axis=axis, p=p)
+    right(model, sample, folder=tmp_path)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("pads", "strides"), [([0, 1, 0, 1], [1, 2]), ([1, 1, 1, 1], [2, 2]), ([0, 0, 1, 0], [3, 1])]
+)
+def test_padded_kernels_of_one_element(
+    tmp_path: Path, pads: list[int], strides: list[int], bias: bool
+) -> None:
+    """The CPU plugin gives too many rows of these where what comes before prefers blocked channels."""
+    feeds = {"x": normal(1, 10, 7, 8), "w": normal(8, 10, 1, 1)} | ({"b": normal(8)} if bias else {})
+    model = single("Conv", feeds, kernel_shape=[1, 1], pads=pads, strides=strides)
+    exp = onnx.helper.make_node("Exp", ["x"], ["e"])
+    model.graph.node[0].input[0] = "e"
+    model.graph.node.insert(0, exp)
+    right(model, feeds, folder=tmp_path, names=["Exp"])
