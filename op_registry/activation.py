@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrewrite.ir import DataType, Value
-from graphrewrite.registry import OpNode, lowering
+from graphrewrite.ir import DataType, Value, is_constant
+from graphrewrite.registry import Onnx, OpNode, lowering
 
 from .precision import FLOATS, in_float32, polynomial
 
@@ -346,3 +347,35 @@ def mil_clip(node: OpNode, m: MIL) -> Value:
     if low != -math.inf:
         x = m.op("maximum", x, m.reshape(node.input(1), []))
     return x if high == math.inf else m.op("minimum", x, m.reshape(node.input(2), []))
+
+
+# -- for a target that reads ONNX ------------------------------------------------------------------------------------------
+
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_BETWEEN = ("Add", "Mul", "BatchNormalization")
+
+
+@lowering("openvino", "PRelu")
+def prelu_as_asked(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """OpenVINO's own behind a convolution; elsewhere slopes by channel are written out.
+
+    Its CPU plugin fuses them into a product of matrices, and takes them for slopes along the last dimension there. It knows
+    the forms with Relu for what they are, too.
+    """
+    x, slope = node.input(0), node.input(1)
+    if set(node.dims(1)) <= {1} or node.rank() < 3 or x.dtype not in FLOATS or _is_convolved(x):
+        return node.outputs
+    return b.op("Where", b.op("Less", x, b.like(0, x)), b.op("Mul", x, slope), x)
+
+
+def _is_convolved(x: Value) -> bool:
+    """True where a convolution makes `x`, with a bias and a normalisation at most behind it."""
+    value: Value | None = x
+    for _ in range(4):
+        producer = value.producer() if value is not None else None
+        if producer is None or producer.op_type in _CONVOLUTIONS:
+            return producer is not None
+        if producer.op_type not in _BETWEEN:
+            return False
+        value = next((item for item in producer.inputs if not is_constant(item)), None)
+    return False

@@ -73,8 +73,8 @@ def compare(
 ) -> Comparison:
     """Compare one output.
 
-    `margin` (same shape as an integer output) is how far apart the two best candidates were in the reference; elements where
-    it is below the float tolerance may be decided either way and are not counted as mismatches.
+    `margin` (same shape as an output of labels, whatever their type) is how far apart the two best candidates were in the
+    reference; elements where it is below the float tolerance may be decided either way and are not counted.
     """
     problem = _structure_problem(reference, found)
     if problem:
@@ -82,6 +82,8 @@ def compare(
     if reference.dtype.kind not in "f":
         return _compare_integers(name, reference, found, tolerance, margin)
     ref, got = reference.astype(np.float64), found.astype(np.float64)
+    if margin is not None and margin.shape == reference.shape:
+        got = np.where(_undecided(margin, tolerance), ref, got)
     finite = np.isfinite(ref)
     if not np.array_equal(finite, np.isfinite(got)):
         count = int(np.count_nonzero(finite != np.isfinite(got)))
@@ -122,12 +124,18 @@ def _failed(name: str, reference: Array, problem: str) -> Comparison:
     )
 
 
+def _undecided(margin: Array, tolerance: Tolerance) -> Array:
+    """Where the two best candidates are so close that either may win."""
+    undecided: Array = margin <= tolerance.max_abs * max(1.0, float(np.abs(margin).max(initial=0.0)))
+    return undecided
+
+
 def _compare_integers(
     name: str, reference: Array, found: Array, tolerance: Tolerance, margin: Array | None
 ) -> Comparison:
     wrong = reference != found
     if margin is not None and margin.shape == reference.shape:
-        wrong &= margin > tolerance.max_abs * max(1.0, float(np.abs(margin).max(initial=0.0)))
+        wrong &= ~_undecided(margin, tolerance)
     rate = float(np.count_nonzero(wrong)) / max(reference.size, 1)
     distance = float(np.abs(reference.astype(np.float64) - found.astype(np.float64)).max(initial=0.0))
     problem = f"{rate:.3%} of the elements differ" if rate > tolerance.mismatch else ""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnx.helper
 import onnx.numpy_helper
+import onnx.parser
 import pytest
 
 import graphrewrite
@@ -23,6 +24,16 @@ RNG = np.random.default_rng(0)
 
 def normal(*shape: int) -> Array:
     return RNG.standard_normal(shape).astype(np.float32)
+
+
+def with_weights(text: str) -> onnx.ModelProto:
+    """The model, the values that are declared without data filled at random."""
+    model = onnx.parser.parse_model(text)
+    for value in model.graph.value_info:
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(normal(*shape), value.name))
+    del model.graph.value_info[:]
+    return model
 
 
 def right(
@@ -291,3 +302,19 @@ def test_padded_kernels_of_one_element(
     model.graph.node[0].input[0] = "e"
     model.graph.node.insert(0, exp)
     right(model, feeds, folder=tmp_path, names=["Exp"])
+
+
+@pytest.mark.parametrize("slopes", [(8, 1, 1), (8, 4, 1), (5,), (1,)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_slopes_behind_a_product(tmp_path: Path, slopes: tuple[int, ...], bias: bool) -> None:
+    """The CPU plugin takes slopes by channel for slopes along the last dimension of a product."""
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[2,8,4,3] x) => (float[2,8,4,5] y)
+        <float[3,5] w, float[5] b, float[{",".join(map(str, slopes))}] s>
+        {{ m = MatMul (x, w) {"a = Add (m, b)" if bias else "a = Identity (m)"} y = PRelu (a, s) }}"""
+    right(with_weights(text), {"x": normal(2, 8, 4, 3)}, folder=tmp_path)
+
+
+def test_slopes_behind_a_convolution_are_its_own(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (float[1,3,6,6] x) => (float[1,4,6,6] y)
+        <float[4,3,1,1] w, float[4] b, float[4,1,1] s> { c = Conv (x, w, b) y = PRelu (c, s) }"""
+    right(with_weights(text), {"x": normal(1, 3, 6, 6)}, folder=tmp_path, names=["PRelu"])
