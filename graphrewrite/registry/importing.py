@@ -24,6 +24,7 @@ from graphrewrite.ir import (
 )
 from graphrewrite.ir.infer_subgraphs import bind_subgraph_inputs
 from graphrewrite.registry.builder import Onnx
+from graphrewrite.registry.calls import align_functions
 from graphrewrite.registry.opnode import OpNode, Refusal
 from graphrewrite.registry.rows import Rewrite, rows
 from graphrewrite.rewrite import AddedNodes, Rewriter
@@ -37,6 +38,7 @@ def import_model(model: Model, rewriter: Rewriter) -> None:
     Raises:
         InvalidModel: the opset is older than 6, a node can't be spelled in the current opset, or shapes contradict each other.
     """
+    align_functions(model)
     version = model.opset_imports.get("", model.opset_imports.get("ai.onnx", OPSET))
     if version < OLDEST:
         raise InvalidModel(
