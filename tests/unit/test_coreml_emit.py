@@ -275,3 +275,19 @@ def test_selection_of_shapes_that_only_the_run_tells() -> None:
         "y": rng.standard_normal((2, 3, 1)).astype(F),
     }
     check_coreml(model, feeds)
+
+
+def test_names_that_are_identifiers_stay(tmp_path: Path) -> None:
+    """Of three names that become one, the one that is it already keeps it, wherever it stands."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[2] "a:0", float[2] "a/0", float[2] a_0) => '
+        '(float[2] "b/0", float[2] b_0) { "b/0" = Add("a:0", "a/0")  b_0 = Mul("b/0", a_0) }'
+    )
+    graphrewrite.run(model, "coreml", output=tmp_path / "m.mlpackage")
+    inputs, outputs = read_package(tmp_path / "m.mlpackage").ports
+    assert [(item.source, item.name) for item in inputs] == [
+        ("a:0", "a_0_1"),
+        ("a/0", "a_0_2"),
+        ("a_0", "a_0"),
+    ]
+    assert [(item.source, item.name) for item in outputs] == [("b/0", "b_0_1"), ("b_0", "b_0")]

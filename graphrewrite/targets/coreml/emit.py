@@ -72,6 +72,7 @@ class Emitter:
         from coremltools.converters.mil.mil import Function, Program
 
         graph = model.graph
+        self.names.keep(value.name or "" for value in (*graph.inputs, *graph.outputs))
         self.inputs = [
             port(value, self.names.unique(value.name or "input"), self.target) for value in graph.inputs
         ]

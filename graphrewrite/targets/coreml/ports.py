@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -83,16 +84,22 @@ class Names:
     """Identifiers that are unique in one program."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._kept: set[str] = set()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Give those of `names` that are identifiers already to no other name."""
+        self._kept |= {name for name in names if identifier(name) == name}
 
     def unique(self, name: str) -> str:
         """`name` as an identifier that was not given before."""
         plain = identifier(name)
         found = plain
-        while found in self._taken:
-            self._taken[plain] += 1
-            found = f"{plain}_{self._taken[plain]}"
-        self._taken[found] = 0
+        while found in self._taken or (found != name and found in self._kept):
+            self._counts[plain] += 1
+            found = f"{plain}_{self._counts[plain]}"
+        self._taken.add(found)
         return found
 
 
