@@ -51,6 +51,8 @@ class ExpandOnnxruntimeOps(RewritePass):
 
     def match(self, node: Node) -> Match:
         """What builds the node's outputs; fails with the reason where there is no standard form."""
+        if not node.inputs or node.inputs[0] is None or node.inputs[0].dtype is None:
+            raise MatchFailure("the type of its first operand is not known", node)
         return _Expanded(node, {}, {}, (node,), build=_EXPANSIONS[node.op_type](node))
 
     def rewrite(self, match: Match, rewriter: Rewriter) -> Outputs:
@@ -90,15 +92,15 @@ def _activation(node: Node, parameters: Sequence[float]) -> Callable[[Rewriter, 
         )
     if name == "Clip" and len(parameters) == 2:
         low, high = parameters
-        return lambda b, y: b.op("Clip", y, _like(b, y, low), _like(b, y, high))
+        return lambda b, y: b.op("Clip", y, _number(b, node, low), _number(b, node, high))
     raise MatchFailure(f"the fused activation '{name}' is not known", node)
 
 
-def _like(b: Rewriter, value: Value | None, number: float) -> Value:
-    """A scalar of the type of `value`."""
-    if value is None or value.dtype is None:
-        raise MatchFailure("the type of an operand is not known", value)
-    return b.constant(np.asarray(number, value.dtype.numpy()))
+def _number(b: Rewriter, node: Node, number: float) -> Value:
+    """A scalar of the type of the first operand."""
+    dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
+    assert dtype is not None  # `match` looks
+    return b.constant(np.asarray(number, dtype.numpy()))
 
 
 def _fused_conv(node: Node) -> Build:
@@ -140,7 +142,7 @@ def _fused_mat_mul(node: Node) -> Build:
     def build(b: Rewriter) -> Outputs:
         y = b.op("MatMul", operand(b, 0, "transA"), operand(b, 1, "transB"))
         alpha = node.attributes.get_float("alpha", 1.0)
-        return [y if alpha == 1 else b.op("Mul", y, _like(b, node.inputs[0], alpha))]
+        return [y if alpha == 1 else b.op("Mul", y, _number(b, node, alpha))]
 
     return build
 
@@ -160,7 +162,7 @@ def _gelu(node: Node) -> Build:
 def _quick_gelu(node: Node) -> Build:
     def build(b: Rewriter) -> Outputs:
         x = node.inputs[0]
-        scaled = b.op("Mul", x, _like(b, x, node.attributes.get_float("alpha", 1.702)))
+        scaled = b.op("Mul", x, _number(b, node, node.attributes.get_float("alpha", 1.702)))
         return [b.op("Mul", x, b.op("Sigmoid", scaled))]
 
     return build

@@ -279,3 +279,12 @@ def test_weights_of_few_bits(bits: int, rows: int, block: int, zeros: bool) -> N
 def test_what_has_no_standard_form_stays(op_type: str, attributes: dict[str, Any]) -> None:
     graph = expanded(model(op_type, {"x": normal(1, 2, 3, 3), "w": normal(1, 2, 3, 3)}, (), 1, **attributes))
     assert [node.domain for node in graph.graph] == ["com.microsoft"]
+
+
+def test_what_stands_behind_an_unknown_operator_stays() -> None:
+    """As in a file for one machine, whose operators of blocked layouts have no standard form."""
+    proto = model("QuickGelu", {"a": normal(2, 3)}, (), 1)
+    proto.graph.node.insert(0, h.make_node("Conv", ["x"], ["a"], domain="com.microsoft.nchwc"))
+    proto.graph.input[0].name = "x"
+    proto.opset_import.append(h.make_opsetid("com.microsoft.nchwc", 1))
+    assert [node.op_type for node in expanded(proto).graph] == ["Conv", "QuickGelu"]
