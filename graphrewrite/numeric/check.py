@@ -50,11 +50,10 @@ class CheckReport:
 
 @dataclasses.dataclass(frozen=True)
 class Margin:
-    """Where an integer output comes from an arg-max: the scores' value name, axis, and whether dimensions are kept."""
+    """Where an integer output comes from an arg-max or arg-min: the scores' value name, the axis, and which of the two."""
 
     scores: str
     axis: int
-    keepdims: bool
     largest: bool
 
     def of(self, scores: Array, shape: tuple[int, ...]) -> Array:
@@ -81,7 +80,6 @@ def margins(proto: onnx.ModelProto) -> dict[str, Margin]:
             found[output.name] = Margin(
                 node.input[0],
                 attributes.get("axis", 0),
-                bool(attributes.get("keepdims", 1)),
                 node.op_type == "ArgMax",
             )
     return found

@@ -126,21 +126,21 @@ class TestIntegers:
 
     def test_a_near_tie_may_go_either_way(self) -> None:
         scores = np.float32([[1, 1.00001], [1, 3]])
-        margin = Margin("scores", axis=1, keepdims=False, largest=True).of(scores, (2,))
+        margin = Margin("scores", axis=1, largest=True).of(scores, (2,))
         np.testing.assert_allclose(margin, [1e-5, 2], rtol=1e-2)
         assert of(np.array([1, 1]), np.array([0, 1]), margin=margin).passed
         assert not of(np.array([1, 1]), np.array([1, 0]), margin=margin).passed
 
     def test_margin_of_one_candidate_and_of_argmin(self) -> None:
-        assert Margin("s", 0, True, True).of(np.ones((1, 3)), (1, 3)).tolist() == [[math.inf] * 3]
-        assert Margin("s", 0, True, False).of(np.array([[5.0], [2.0], [3.0]]), (1, 1)).tolist() == [[1.0]]
+        assert Margin("s", 0, True).of(np.ones((1, 3)), (1, 3)).tolist() == [[math.inf] * 3]
+        assert Margin("s", 0, False).of(np.array([[5.0], [2.0], [3.0]]), (1, 1)).tolist() == [[1.0]]
 
     def test_outputs_that_come_from_an_argmax(self) -> None:
         proto = onnx.parser.parse_model(
             """<ir_version: 10, opset_import: ["" : 20]> g (float[2,3] x) => (int32[2] y, float[2,3] z) {
             z = Neg (x) a = ArgMax <axis = 1, keepdims = 0> (z) y = Cast <to = 6> (a) }"""
         )
-        assert margins(proto) == {"y": Margin("z", 1, False, True)}
+        assert margins(proto) == {"y": Margin("z", 1, True)}
 
 
 def test_json_is_plain() -> None:
