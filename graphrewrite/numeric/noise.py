@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir
 
+from graphrewrite.errors import NotChecked
 from graphrewrite.ir import Array, DataType, Model, Value, layout, static_dims
 from graphrewrite.numeric.inputs import Sample
 from graphrewrite.numeric.reference import Reference
@@ -25,6 +26,7 @@ class NoisePlan:
     """`inputs` are the random values still computed by the candidate, `fixed` those that a pass replaced.
 
     `shapes`, `perms` and `dtypes` are those of every value that is drawn: of `inputs`, and of what a pass has made an input.
+    `unsized` are the random values of the source whose size is not known: no noise can be drawn for them.
     """
 
     inputs: tuple[str, ...]
@@ -32,6 +34,7 @@ class NoisePlan:
     perms: dict[str, tuple[int, ...]]
     fixed: dict[str, Array]
     dtypes: dict[str, DataType] = dataclasses.field(default_factory=dict)
+    unsized: tuple[str, ...] = ()
     seed: int = 0
 
     @classmethod
@@ -45,13 +48,14 @@ class NoisePlan:
         fixed = {name: array for name, array in recorded.items() if array is not None}
         values = _values(model) if reference.noise else {}
         values |= {value.name: value for value in model.graph.inputs if value.name}
-        inputs, shapes, perms, dtypes = [], {}, {}, {}
+        inputs, shapes, perms, dtypes, unsized = [], {}, {}, {}, []
         for name in reference.noise:
             value = values.get(name)
             if name in fixed:
                 continue
             shape = ahead[name].shape if name in ahead else static_dims(value)
             if value is None or shape is None:
+                unsized.append(name)
                 continue
             facet = layout(value)
             perms[name] = facet.perm if facet is not None else tuple(range(len(shape)))
@@ -59,7 +63,7 @@ class NoisePlan:
             dtypes[name] = value.dtype or DataType.FLOAT
             if value.producer() is not None:
                 inputs.append(name)
-        return cls(tuple(inputs), shapes, perms, ahead | fixed, dtypes)
+        return cls(tuple(inputs), shapes, perms, ahead | fixed, dtypes, tuple(unsized))
 
     def _draw(self, name: str) -> Array:
         """In the source's dimension order; what is drawn as whole numbers or bools is 0 or 1, valid for every index."""
@@ -72,7 +76,16 @@ class NoisePlan:
         return rng.integers(0, 2, self.shapes[name]).astype(dtype.numpy())
 
     def reference_feeds(self, samples: Sequence[Sample]) -> Callable[[int], Sample]:
-        """Extra inputs of the reference for sample k."""
+        """Extra inputs of the reference for sample k.
+
+        Raises:
+            NotChecked: the size of a random value depends on what is computed at run time.
+        """
+        if self.unsized:
+            raise NotChecked(
+                f"the noise '{self.unsized[0]}' has a size that depends on other values, so the original and the file can't be "
+                "fed the same one\n    try: --passes 'default,noise-policy{policy=zero}', which is checked, or --no-check"
+            )
         feeds = {name: self._draw(name) for name in self.shapes} | self.fixed
         return lambda index: feeds
 

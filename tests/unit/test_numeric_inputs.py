@@ -9,7 +9,7 @@ import onnx.parser
 import pytest
 
 from graphrewrite import ir
-from graphrewrite.errors import UsageError
+from graphrewrite.errors import NotChecked, UsageError
 from graphrewrite.numeric.inputs import checked_sample, load_samples, make_samples
 from graphrewrite.numeric.noise import NOISE, NoisePlan
 from graphrewrite.numeric.reference import create_session, open_reference
@@ -206,6 +206,16 @@ class TestNoise:
         assert plan.inputs == ("k",)
         assert float(plan.reference_feeds([])(0)["n"][0, 0]) == 5
         assert "n" not in plan.candidate_feeds({})
+
+    def test_noise_of_a_size_known_at_run_time_only_is_refused_with_the_way_out(self) -> None:
+        proto = parsed("i = NonZero (x) f = Cast <to = 1> (i) y = RandomNormalLike (f)", "float[4] x")
+        model = ir.load(proto)
+        import_model(model, Rewriter(model))
+        plan = NoisePlan.of(model, open_reference(proto))
+        with pytest.raises(NotChecked, match=r"the noise 'y' has a size that depends.*\n.*policy=zero"):
+            plan.reference_feeds([])
+        model.meta[NOISE] = {"y": np.zeros((1, 1), np.float32)}
+        assert NoisePlan.of(model, open_reference(proto)).reference_feeds([])(0)["y"].shape == (1, 1)
 
     def test_no_noise(self) -> None:
         proto = parsed("y = Relu (x)", "float[2] x")
