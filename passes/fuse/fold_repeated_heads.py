@@ -33,7 +33,7 @@ class FoldRepeatedHeads(RewritePass):
     """
 
     stage = Stage.FUSE
-    after = ("tidy",)
+    after = ("tidy", "scale-smaller-operand")
     roots = ("MatMul",)
 
     def match(self, node: Node) -> Match:
