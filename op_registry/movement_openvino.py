@@ -9,6 +9,8 @@ import numpy as np
 from graphrewrite.ir import DataType, Dim, Value
 from graphrewrite.registry import Onnx, OpNode, lowering
 
+from .signal import dft as by_matrix
+
 
 def dim_of(b: Onnx, x: Value, dim: Dim, axis: int) -> Value:
     """Dimension `axis` of `x`, which is `dim` where known, as int64 [1]."""
@@ -59,3 +61,25 @@ def pad(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
             place = b.op("Range", b.i64(-max(before, 0)), stop, b.i64(1))
             x = b.op("Gather", x, b.op("Mod", place, size), axis=axis)
     return x
+
+
+@lowering("openvino", "DFT")
+def dft(node: OpNode, b: Onnx) -> Value | Sequence[Value]:
+    """The front end ignores the operand that names the axis, and gives one side of a spectrum a wrong rank."""
+    if node.attr("onesided"):
+        return by_matrix(node, b)
+    named = node.ints(2) if node.has(2) else [-2]
+    if named is None:
+        node.not_implemented("an axis that is computed at run time")
+    x, rank = node.input(0), node.rank()
+    axis = named[0] % rank
+    if axis == 1:
+        return node.outputs
+    if rank == 2:
+        x, order = b.op("Unsqueeze", x, b.i64([0])), [0, 1, 2]
+    else:
+        order = list(range(rank))
+        order[1], order[axis] = axis, 1
+        x = b.op("Transpose", x, perm=order)
+    y = b.op("DFT", x, node.optional(1), b.i64(1), inverse=int(node.attr("inverse")))
+    return b.op("Squeeze", y, b.i64([0])) if rank == 2 else b.op("Transpose", y, perm=order)

@@ -318,3 +318,27 @@ def test_slopes_behind_a_convolution_are_its_own(tmp_path: Path) -> None:
     text = """<ir_version: 10, opset_import: ["" : 20]> g (float[1,3,6,6] x) => (float[1,4,6,6] y)
         <float[4,3,1,1] w, float[4] b, float[4,1,1] s> { c = Conv (x, w, b) y = PRelu (c, s) }"""
     right(with_weights(text), {"x": normal(1, 3, 6, 6)}, folder=tmp_path, names=["PRelu"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "axis", "attributes"),
+    [
+        ((2, 6, 8, 2), None, 2, {}),
+        ((2, 6, 8, 2), None, 0, {"inverse": 1}),
+        ((2, 6, 8, 1), None, -2, {"onesided": 1}),
+        ((2, 6, 8, 1), 5, 2, {}),
+        ((2, 6, 8, 2), None, None, {}),
+        ((3, 8, 2), None, 1, {}),
+        ((3, 8, 1), None, 1, {"onesided": 1}),
+    ],
+)
+def test_dft_along_every_axis(
+    tmp_path: Path, shape: tuple[int, ...], length: int | None, axis: int | None, attributes: dict[str, int]
+) -> None:
+    given = {
+        "length": None if length is None else np.asarray(length),
+        "axis": None if axis is None else np.asarray(axis),
+    }
+    constants = {name: array for name, array in given.items() if array is not None}
+    operands = {"x": normal(*shape), **given} if constants else {"x": normal(*shape)}
+    right(single("DFT", operands, constants=constants, **attributes), {"x": operands["x"]}, folder=tmp_path)
