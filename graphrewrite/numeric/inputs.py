@@ -32,6 +32,7 @@ SAMPLES = 3
 _FORWARDING = frozenset(
     {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"}
 )
+_DEPTH = 16
 _BATCH: tuple[int, ...] = (1, 2, 3)
 _SPATIAL: tuple[int, ...] = (64, 96, 128)
 _OTHER: tuple[int, ...] = (8, 12, 16)
@@ -140,11 +141,26 @@ def _index_limit(value: Value) -> int | None:
 
 def _range(value: Value) -> tuple[int, int]:
     """Half-open range of small numbers for an integer input."""
-    if "mask" in (value.name or "").lower():
+    if "mask" in (value.name or "").lower() or _is_flag(value, 0):
         return 0, 2
     if value.dtype in (DataType.INT8, DataType.UINT8):
         return (-128, 128) if value.dtype == DataType.INT8 else (0, 256)
     return 0, 10
+
+
+def _is_flag(value: Value, depth: int) -> bool:
+    """Whether `value` is read as true or false, or counted up: larger numbers would count beyond the tables of positions."""
+    return any(
+        (node.op_type == "Cast" and node.outputs[0].dtype == DataType.BOOL)
+        or (node.op_type == "CumSum" and index == 0)
+        or (
+            node.op_type in _FORWARDING
+            and index == 0
+            and depth < _DEPTH
+            and _is_flag(node.outputs[0], depth + 1)
+        )
+        for node, index in value.uses()
+    )
 
 
 def _index_limits(value: Value, depth: int) -> list[int]:
@@ -164,7 +180,7 @@ def _index_limits(value: Value, depth: int) -> list[int]:
             depth_array = constant_array(node.inputs[1])
             if depth_array is not None:
                 found.append(int(depth_array.reshape(-1)[0]))
-        elif node.op_type in _FORWARDING and index == 0 and depth < 16:
+        elif node.op_type in _FORWARDING and index == 0 and depth < _DEPTH:
             found += _index_limits(node.outputs[0], depth + 1)
     return found
 

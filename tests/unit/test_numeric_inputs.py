@@ -61,6 +61,19 @@ class TestMade:
         ]
 
     @pytest.mark.parametrize(
+        "body",
+        [
+            "c = Cast <to = 9> (i) n = Not (c) y = Cast <to = 1> (n)",
+            "n = Constant <value_int = 1> () t = Transpose (i) c = CumSum (t, n) y = Cast <to = 1> (c)",
+        ],
+    )
+    def test_flags_are_0_or_1(self, body: str) -> None:
+        drawn = np.concatenate(
+            [item["i"].ravel() for item in make_samples(loaded(body, "int64[2,9] i").graph)]
+        )
+        assert set(drawn) == {0, 1}
+
+    @pytest.mark.parametrize(
         ("body", "size"),
         [
             ("y = Gather <axis = 0> (w, i)", 5),
