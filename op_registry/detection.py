@@ -28,33 +28,47 @@ def non_max_suppression(node: OpNode, t: TFLite) -> Value:
     TFLite's kernel leaves open which of two equal scores goes first, and drops boxes whose overlap equals the threshold. Sorting
     with TOPK (lowest index first) and giving the rank as score settles the first; the next float as threshold the second.
     """
-    batch, classes, boxes_count = node.static(1)
+    batch, classes, boxes_count = node.dims(1)
     if not node.has(2) or constant_scalar(node.input(2)) == 0:
         return t.const(np.zeros((0, 3)), DataType.INT64)
+    if not isinstance(batch, int) or not isinstance(classes, int):
+        node.refuse("how many batch entries and classes there are is known only at run time")
     if batch * classes > _RUNS:
         node.refuse(
             f"it runs once for each of {batch} x {classes} batch entries and classes", f"at most {_RUNS}"
         )
-    limit = t.op("MINIMUM", t.reshape(node.input(2), []), t.i64(boxes_count))
+    count = t.i32(boxes_count) if isinstance(boxes_count, int) else _boxes(node, t)
+    limit = t.op("MINIMUM", t.reshape(node.input(2), []), t.cast(count, DataType.INT64))
     limit = t.cast(limit, DataType.INT32)
     overlap = _next_float(node, t)
     boxes = _corners(t, node.input(0)) if node.attr("center_point_box") else node.input(0)
     rows = []
     for b in range(batch):
-        own = t.reshape(t.op("SLICE", boxes, t.i32([b, 0, 0]), t.i32([1, boxes_count, 4])), [boxes_count, 4])
+        own = t.reshape(t.op("SLICE", boxes, t.i32([b, 0, 0]), t.i32([1, -1, 4])), [-1, 4])
         for c in range(classes):
-            line = t.op("SLICE", node.input(1), t.i32([b, c, 0]), t.i32([1, 1, boxes_count]))
-            chosen = _one_class(node, t, own, t.reshape(line, [boxes_count]), limit, overlap)
+            line = t.op("SLICE", node.input(1), t.i32([b, c, 0]), t.i32([1, 1, -1]))
+            chosen = _one_class(node, t, own, t.reshape(line, [-1]), count, limit, overlap)
             triple = t.op("MUL", t.reshape(chosen, [-1, 1]), t.const([[0, 0, 1]], DataType.INT64))
             rows.append(t.op("ADD", triple, t.const([[b, c, 0]], DataType.INT64)))
     return rows[0] if len(rows) == 1 else t.op("CONCATENATION", *rows, axis=0)
 
 
-def _one_class(node: OpNode, t: TFLite, boxes: Value, scores: Value, limit: Value, overlap: Value) -> Value:
+def _boxes(node: OpNode, t: TFLite) -> Value:
+    """How many boxes there are: known only at run time where a threshold was applied before."""
+    return t.reshape(t.op("SLICE", t.shape_of(node.input(1)), t.i32([2]), t.i32([1])), [])
+
+
+def _one_class(
+    node: OpNode, t: TFLite, boxes: Value, scores: Value, count: Value, limit: Value, overlap: Value
+) -> Value:
     """Numbers of the boxes kept for one class, best first, int64 [kept]."""
-    count = node.static(1)[2]
-    best, order = t.ops("TOPK_V2", scores, t.i32(count), outputs=2)
-    ranks = t.const(np.arange(count, 0, -1), DataType.FLOAT)
+    best, order = t.ops("TOPK_V2", scores, count, outputs=2)
+    known = constant_scalar(count)
+    ranks = (
+        t.cast(t.op("RANGE", count, t.i32(0), t.i32(-1)), DataType.FLOAT)
+        if known is None
+        else t.const(np.arange(known, 0, -1), DataType.FLOAT)
+    )
     if node.has(4):
         threshold = t.reshape(node.input(4), [])
         ranks = t.op("SELECT_V2", t.op("GREATER", best, threshold), ranks, t.const(-1.0, DataType.FLOAT))

@@ -37,11 +37,12 @@ _REDUCTIONS = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "
 @lowering("tflite", "ScatterElements")
 def scatter_elements(node: OpNode, t: TFLite) -> Value:
     """As a scatter of single elements into the flattened data."""
-    sizes, axis = node.static(0), node.axis()
-    places = flat_positions(node, t, axis)
-    count = math.prod(node.static(1))
-    data, updates = t.reshape(node.input(0), [math.prod(sizes)]), t.reshape(node.input(2), [count])
+    sizes, places = static_dims(node.input(0)), flat_positions(node, t, node.axis())
+    count = math.prod(static_dims(places) or (-1,))
+    data, updates = t.reshape(node.input(0), [-1]), t.reshape(node.input(2), [count])
     result = _scatter(node, t, data, t.reshape(places, [count, 1]), updates)
+    if sizes is None:
+        return t.op("RESHAPE", result, t.shape_of(node.input(0)))
     return t.reshape(result, list(sizes))
 
 

@@ -203,3 +203,47 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
         "overlap": np.array([1 / 3], np.float32),
     }
     both_ways("NonMaxSuppression", operands)
+
+
+@pytest.mark.parametrize("floor", [0.3, 0.9])
+def test_non_max_suppression_of_the_boxes_above_a_threshold(floor: float) -> None:
+    """How many there are is known only at run time, and may be one."""
+    boxes = RNG.uniform(0, 4, (24, 4)).astype(np.float32)
+    boxes[:, 2:] = boxes[:, :2] + 2
+    scores = np.append(RNG.permutation(23).astype(np.float32) / 32, np.float32(0.95))
+    model = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[24,4] b, float[24] s) => (int64[K,3] y)
+    <float floor = {{{floor}}}, int64[1] zero = {{0}}, int64[2] ends = {{0, 1}}, int64 n = {{9}}, float t = {{0.4}}> {{
+      above = Greater(s, floor)
+      places = NonZero(above)
+      place = Squeeze(places, zero)
+      bs = Gather(b, place)
+      ss = Gather(s, place)
+      b3 = Unsqueeze(bs, zero)
+      s3 = Unsqueeze(ss, ends)
+      y = NonMaxSuppression(b3, s3, n, t)
+    }}"""
+    check_op(model, {"b": boxes, "s": scores})
+
+
+def test_scatter_elements_into_a_size_known_at_run_time() -> None:
+    """As the pooled regions of several levels are put together."""
+    model = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[6] s, float[6,2,2] x) => (float[K,2,2] y)
+    <float half = {0.5}, int64[1] zero = {0}, int64[2] inner = {1, 2}, float[1] nothing = {0.0}> {
+      above = Greater(s, half)
+      places = NonZero(above)
+      place = Squeeze(places, zero)
+      count = Shape(place)
+      size = Shape<start=1>(x)
+      shape = Concat<axis=0>(count, size)
+      data = Expand(nothing, shape)
+      updates = Gather(x, place)
+      turned = Mod(places, count)
+      column = Squeeze(turned, zero)
+      wide = Unsqueeze(column, inner)
+      index = Expand(wide, shape)
+      y = ScatterElements<axis=0>(data, index, updates)
+    }"""
+    scores = np.array([0.9, 0.1, 0.2, 0.8, 0.1, 0.3], np.float32)
+    check_op(model, {"s": scores, "x": RNG.standard_normal((6, 2, 2)).astype(np.float32)})
