@@ -176,7 +176,10 @@ def _mil_as_reshape(m: MIL, x: Value, target: Dims | None) -> Value | None:
 
 @lowering("coreml", "Reshape")
 def mil_reshape(node: OpNode, m: MIL) -> Value:
-    """MIL's reshape reads 0 as ONNX does without allowzero; with it, a 0 is an empty tensor, which Core ML has not."""
+    """MIL's reshape reads 0 as ONNX does without allowzero, but only where the rank stays; else the dimension is written out.
+
+    With allowzero a 0 is an empty tensor, which Core ML has not.
+    """
     x = node.input(0)
     static = _mil_as_reshape(m, x, node.output_dims())
     if static is not None:
@@ -184,7 +187,14 @@ def mil_reshape(node: OpNode, m: MIL) -> Value:
     length = node.dims(1)[0]
     if not isinstance(length, int):
         node.refuse("the rank of its result is known only at run time", "export with a shape of fixed length")
-    return m.op("reshape", x, m.cast(node.input(1), DataType.INT32))
+    target = node.ints(1)
+    if target is None or 0 not in target or len(target) == node.rank():
+        return m.op("reshape", x, m.cast(node.input(1), DataType.INT32))
+    sizes = [node.dims()[place] if size == 0 else size for place, size in enumerate(target)]
+    if -1 not in sizes and sum(not isinstance(size, int) for size in sizes) == 1:
+        return m.reshape(x, [size if isinstance(size, int) else -1 for size in sizes])
+    parts = [m.i32([size]) if isinstance(size, int) else m.dim(x, place) for place, size in enumerate(sizes)]
+    return m.op("reshape", x, m.op("concat", *parts, axis=0))
 
 
 @lowering("coreml", "Flatten")

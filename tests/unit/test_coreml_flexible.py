@@ -95,3 +95,18 @@ def test_fixed_shapes_are_no_such_thing(tmp_path: Path) -> None:
 def test_channels_last(tmp_path: Path) -> None:
     found, _ = inputs(TEXT, ["N=1", "H=4..8", "W=16..32"], tmp_path, io_layout="nhwc")
     assert bounds(found["x"]) == [(1, 1), (4, 8), (16, 32), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("N,T,4,4", "0, 0, 16"), ("N,12,T", "0, 3, 4, -1"), ("N,T,16", "-1, 0, 2, 8")]
+)
+@pytest.mark.parametrize("system", ["iOS15", "iOS18"])
+def test_a_reshape_that_keeps_dimensions_and_changes_the_rank(
+    source: str, target: str, system: str, tmp_path: Path
+) -> None:
+    """Core ML's own reading of 0 wants the rank to stay."""
+    rank = target.count(",") + 1
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[{source}] x) => (float[{",".join("ABCD"[:rank])}] y)
+    <int64[{rank}] s = {{{target}}}> {{ a = Relu(x) y = Reshape(a, s) }}"""
+    _, report = inputs(text, [], tmp_path, minimum_deployment_target=system)
+    assert report["check"]["passed"]
