@@ -38,8 +38,10 @@ _SPATIAL: tuple[int, ...] = (64, 96, 128)
 _OTHER: tuple[int, ...] = (8, 12, 16)
 
 
-def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Sample]:
+def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0, growth: int = 1) -> list[Sample]:
     """`count` seeded samples for the inputs of `graph`; symbolic dimensions take different sizes in each.
+
+    Sizes that nothing bounds are multiplied by `growth`, except those of batches.
 
     Bounded dimensions are drawn at their lower end, in the middle and at their upper end. Of enumerated ones every size is drawn:
     there are as many samples as the longest enumeration is long, if that is more. Indices run through all that there are, in
@@ -66,7 +68,9 @@ def make_samples(graph: Graph, count: int = SAMPLES, seed: int = 0) -> list[Samp
                     f"the type or rank of input '{value.name}' is unknown: fix its shape with --shape, or give samples "
                     "with --samples"
                 )
-            shape = [_size(dim, axis, len(known), index, sizes, ranges) for axis, dim in enumerate(known)]
+            shape = [
+                _size(dim, axis, len(known), index, sizes, ranges, growth) for axis, dim in enumerate(known)
+            ]
             sample[value.name] = _draw(value, shape, rng, decks.get(value.name))
         samples.append(sample)
     return samples
@@ -79,6 +83,7 @@ def _size(
     index: int,
     sizes: dict[str, int],
     ranges: Mapping[str, DimensionRange],
+    growth: int,
 ) -> int:
     if isinstance(dim, int):
         return dim
@@ -86,6 +91,8 @@ def _size(
     known = ranges.get(dim) if dim is not None else None
     if known is not None:
         choices = known.choices or _ends(known)
+    elif axis != 0:
+        choices = tuple(size * growth for size in choices)
     size = choices[index % len(choices)]
     return size if dim is None else sizes.setdefault(dim, size)
 

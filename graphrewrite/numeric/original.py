@@ -24,6 +24,9 @@ from graphrewrite.numeric.rounded import rounded_outputs
 _UNKNOWN_DIM = 64
 """Stands for a dynamic dimension where bytes are estimated."""
 
+_GROWTHS = (1, 16, 256)
+"""Of the sizes of samples, tried until the source runs: a speech model wants hundreds of samples, one of text few tokens."""
+
 
 @dataclasses.dataclass
 class Original:
@@ -60,8 +63,11 @@ class Original:
         self.sizes = {value.name: nbytes(value) for value in made if value.name and _is_tensor(value)}
         if samples is None:
             static = all(value.shape is not None and value.shape.is_static() for value in inputs.values())
-            drawn = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed)
-            self.samples = [self.raw(sample) for sample in drawn]
+            for growth in (1,) if static else (*_GROWTHS, 1):
+                drawn = make_samples(model.graph, 1 if static and not inputs else SAMPLES, seed, growth)
+                self.samples = [self.raw(sample) for sample in drawn]
+                if not static and self._answers(self.samples[0]):
+                    break
         elif isinstance(samples, str | os.PathLike):
             self.samples = load_samples(samples, inputs)
         else:
@@ -69,6 +75,19 @@ class Original:
         if samples is not None:
             for sample in self.samples:
                 self.prepare(sample)  # what is no raw input is told before anything is converted
+
+    def _answers(self, sample: Sample) -> bool:
+        """Whether the source runs on `sample`: a dynamic one may want more of a signal than was drawn."""
+        try:
+            reference = self.open()
+            if reference.noise:
+                return True
+            given = self.prepare(sample)
+            names = [*reference.outputs, *(item.scores for item in self.margin.values())]
+            reference.run({name: given[name] for name in reference.inputs}, dict.fromkeys(names))
+        except NotChecked:
+            return False
+        return True
 
     def open(self) -> Reference:
         """The reference session; arg-max scores are made extra outputs.

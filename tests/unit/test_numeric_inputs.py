@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx.numpy_helper
 import onnx.parser
 import pytest
 
@@ -12,6 +13,7 @@ from graphrewrite import ir
 from graphrewrite.errors import NotChecked, UsageError
 from graphrewrite.numeric.inputs import checked_sample, load_samples, make_samples
 from graphrewrite.numeric.noise import NOISE, NoisePlan
+from graphrewrite.numeric.original import Original
 from graphrewrite.numeric.reference import create_session, open_reference
 from graphrewrite.registry.importing import import_model
 from graphrewrite.rewrite import Rewriter
@@ -187,6 +189,22 @@ class TestGiven:
             path.write_bytes(b"")
         with pytest.raises(UsageError, match=r"the samples '.*s\.npz' can't be read"):
             load_samples(path, self.INPUTS)
+
+
+class TestDrawn:
+    @pytest.mark.parametrize(("kernel", "length"), [(5, 8), (40, 128), (900, 2048), (9000, 8)])
+    def test_as_much_of_a_signal_as_the_model_wants(self, kernel: int, length: int) -> None:
+        proto = parsed("y = Conv (x, w)", "float[N,1,T] x")
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 1, kernel), np.float32), "w"))
+        model = ir.load(proto)
+        import_model(model, Rewriter(model))
+        original = Original(proto)
+        original.draw(model, None, 0)
+        assert [item["x"].shape for item in original.samples] == [
+            (1, 1, length),
+            (2, 1, length * 3 // 2),
+            (3, 1, length * 2),
+        ]
 
 
 class TestNoise:
