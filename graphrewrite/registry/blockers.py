@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from graphrewrite.errors import Blocker, Code
 from graphrewrite.ir import Graph, Node, SequenceType, TensorType, Value, rank, source_name
+from graphrewrite.registry.opnode import Refusal
 
 _ML = (
     "the op belongs to ai.onnx.ml, ONNX's domain of classical machine learning, which no target holds",
@@ -17,6 +18,20 @@ _ORT = (
     "convert the model as it was before ONNX Runtime's optimiser or quantiser saved it, or save it with "
     "ORT_ENABLE_BASIC; else rewrite the op with a pass of your own (--passes default,my.py)",
 )
+_BY_VALUES = (
+    "cut the model before it with --outputs; --shape can't fix it, because all inputs have known sizes and this one follows from "
+    "what is computed, such as how many boxes pass a threshold"
+)
+
+
+def blocked_by(node: Node, refusal: Refusal, graph: Graph) -> Blocker:
+    """The blocker that a row's refusal of `node` is; sizes that --shape can't fix in `graph` are not said to be its business."""
+    hint = refusal.hint
+    if "--shape" in hint and all(
+        value.shape is not None and value.shape.is_static() for value in graph.inputs
+    ):
+        hint = _BY_VALUES
+    return Blocker(refusal.code, node.op_type, source_name(node), refusal.reason, hint)
 
 
 def ends(graph: Graph) -> list[Blocker]:

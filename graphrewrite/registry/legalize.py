@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from graphrewrite.errors import Blocker, Code, InternalError, NotExpressible
-from graphrewrite.ir import Model, Node, bodies, is_used, node_line, source_name
-from graphrewrite.registry.blockers import causes, ends, foreign
+from graphrewrite.ir import Model, Node, bodies, is_used, node_line
+from graphrewrite.registry.blockers import blocked_by, causes, ends, foreign
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.lower import MAX_DEPTH, expand, try_row
 from graphrewrite.registry.opnode import Refusal
@@ -99,6 +99,4 @@ class _Run:
         return True
 
     def _block(self, node: Node, refusal: Refusal) -> None:
-        self.blockers[node] = Blocker(
-            refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint
-        )
+        self.blockers[node] = blocked_by(node, refusal, self.rewriter.model.graph)

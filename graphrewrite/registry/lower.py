@@ -19,7 +19,7 @@ from graphrewrite.ir import (
     schema,
     source_name,
 )
-from graphrewrite.registry.blockers import causes, ends, foreign
+from graphrewrite.registry.blockers import blocked_by, causes, ends, foreign
 from graphrewrite.registry.builder import Onnx
 from graphrewrite.registry.functions import function_body, inline
 from graphrewrite.registry.opnode import OpNode, Refusal
@@ -72,9 +72,7 @@ def lower(
             try:
                 _lower_node(node, rewriter, target, make, depth)
             except Refusal as refusal:
-                blockers[node] = Blocker(
-                    refusal.code, node.op_type, source_name(node), refusal.reason, refusal.hint
-                )
+                blockers[node] = blocked_by(node, refusal, model.graph)
             stack.extend((item, depth + 1, False) for item in reversed(added.nodes) if item.domain == "")
     finally:
         rewriter.listeners.remove(added)

@@ -247,3 +247,19 @@ def test_scatter_elements_into_a_size_known_at_run_time() -> None:
     }"""
     scores = np.array([0.9, 0.1, 0.2, 0.8, 0.1, 0.3], np.float32)
     check_op(model, {"s": scores, "x": RNG.standard_normal((6, 2, 2)).astype(np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("count", "hint"),
+    [("24", "cut the model before it.*--shape can't fix it"), ("N", "try: fix it with --shape")],
+)
+def test_a_size_that_follows_from_values_is_no_matter_of_shape(count: str, hint: str) -> None:
+    model = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[{count}] s) => (float[1,A,2] y)
+    <int64[2] ends = {{0, 2}}, float half = {{0.5}}, int64 one = {{1}}> {{
+      above = Greater(s, half)
+      few = Compress(s, above)
+      signal = Unsqueeze(few, ends)
+      y = DFT(signal, , one)
+    }}"""
+    with pytest.raises(NotExpressible, match=hint):
+        lowered(model)
