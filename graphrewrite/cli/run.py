@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         help="what to write: a file, a folder/, or a pattern such as 'build/{stem}-{precision}{suffix}' of {stem}, {target}, "
-        "{suffix} and the target's options (default: the model's name, in this folder)",
+        "{suffix}, the target's options and {options}, which is all of them (default: the model's name, in this folder)",
     )
     check = parser.add_argument_group("checking")
     add_samples(check)

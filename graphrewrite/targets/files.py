@@ -24,8 +24,8 @@ def output_paths(source: Source, output: str | os.PathLike[str] | None, targets:
     """The final path of each target's model.
 
     `output` is a file (for one target only), a folder (one that exists, or a name that ends with a slash), or a pattern with
-    `{stem}` (the source's file name without its suffix), `{target}`, `{suffix}` and the targets' options in it:
-    `out/{stem}-{precision}{suffix}`. Without it the model's name in the working directory.
+    `{stem}` (the source's file name without its suffix), `{target}`, `{suffix}`, the targets' options and `{options}`, all of
+    them joined with dashes, in it: `out/{stem}-{precision}{suffix}`. Without it the model's name in the working directory.
 
     Raises:
         UsageError: the source has no name to make one of, or two models would get the same one.
@@ -36,7 +36,7 @@ def output_paths(source: Source, output: str | os.PathLike[str] | None, targets:
         if files.count(file) > 1:
             raise UsageError(
                 f"two targets would write '{file}': give a pattern that tells them apart, such as "
-                "-o '{stem}.{target}{suffix}'"
+                "-o '{stem}.{target}-{options}{suffix}'"
             )
     return paths
 
@@ -56,7 +56,8 @@ def _output_path(
                 "such as '{stem}{suffix}'"
             )
         text = os.path.join(text, "{stem}{suffix}")
-    fields = {"target": target.name, "suffix": target.suffix, **target.options}
+    options = "-".join(item for item in target.options.values() if item and isinstance(item, str))
+    fields = {"target": target.name, "suffix": target.suffix, "options": options, **target.options}
     if isinstance(source, str | os.PathLike):
         fields["stem"] = Path(source).stem
     elif "{stem}" in text:

@@ -15,6 +15,7 @@ from graphrewrite.targets.base import Target, target
 from graphrewrite.targets.files import output_paths, publish, staged
 
 FOLDER = FolderTarget()
+HALF = FolderTarget(precision="fp16")
 TFLITE = target("tflite")
 
 
@@ -36,6 +37,7 @@ class TestNames:
             ("old.folder", [FOLDER], ["old.folder"]),
             ("b/{target}-{stem}{suffix}", [TFLITE], ["b/tflite-net.tflite"]),
             ("{stem}.{precision}{suffix}", [FOLDER], ["net.fp32.folder"]),
+            ("{target}-{options}{suffix}", [FOLDER, HALF], ["folder-fp32.folder", "folder-fp16.folder"]),
         ],
     )
     def test_right(self, output: str | None, chosen: list[Target], paths: list[str]) -> None:
