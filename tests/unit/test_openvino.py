@@ -290,3 +290,11 @@ def test_values_of_16_bits_saturate(dtype: str, by_axis: bool, tmp_path: Path) -
         }}"""
     )
     graphrewrite.run(source, "openvino", output=tmp_path / "m.xml")
+
+
+@pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_arithmetic_of_8_bits_wraps_around(dtype: str, op_type: str, tmp_path: Path) -> None:
+    """The plugin saturates it."""
+    source = text(f"({dtype}[50] a, {dtype}[50] b) => ({dtype}[50] y) {{ y = {op_type}(a, b) }}")
+    graphrewrite.run(source, "openvino", output=tmp_path / "m.xml")
