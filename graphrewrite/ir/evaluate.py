@@ -27,11 +27,13 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def is_pure(node: onnx_ir.Node) -> bool:
-    """True where the node's outputs depend on nothing but its inputs and attributes, and it holds no subgraph."""
+    """True where the node's outputs depend on nothing but its inputs and attributes, and it holds no subgraph.
+
+    A BatchNormalization in training mode is pure: standardised weights are exported as one.
+    """
     if node.domain != "" or node.op_type in IMPURE or node.op_type in _CONTROL_FLOW:
         return False
-    training = node.attributes.get_int("training_mode", 0) != 0
-    return not (training or (node.op_type == "Dropout" and len(node.inputs) > 2))
+    return node.op_type != "Dropout" or len(node.inputs) <= 2
 
 
 def evaluate(node: onnx_ir.Node, inputs: Arrays) -> list[Array] | None:
