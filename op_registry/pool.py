@@ -65,6 +65,32 @@ def max_pool_of_whole_windows(node: OpNode, b: Onnx) -> Sequence[Value | None]:
     return b.ops("MaxPool", node.input(0), outputs=len(node.outputs), pads=pads, **attributes)
 
 
+@lowering("openvino", "AveragePool")
+def average_pool_of_counted_padding(node: OpNode, b: Onnx) -> Sequence[Value | None]:
+    """Sizes rounded up, with the padding counted, as padded data: OpenVINO also counts what lies behind the padding."""
+    kernel = node.attr("kernel_shape")
+    count = len(kernel)
+    strides, dilations, pads = spatial_attributes(node, count)
+    counts_pads = node.attr("ceil_mode") and node.attr("count_include_pad") and any(pads)
+    if not counts_pads or node.attr("auto_pad") != "NOTSET":
+        return node.outputs
+    for i in range(count):
+        size, extent, after = node.dims()[i + 2], (kernel[i] - 1) * dilations[i] + 1, pads[i + count]
+        if isinstance(size, int):
+            axis = resolve(size, kernel[i], strides[i], dilations[i], pads[i], after, "NOTSET", True)
+            assert axis.out is not None
+            read = (axis.out - 1) * strides[i] + extent
+            pads[i + count] = min(after, max(read - size - pads[i], 0))
+        elif strides[i] + after > extent:
+            node.not_implemented(
+                "ceil_mode where the last window may start in the padding", "fix the size with --shape"
+            )
+    padded = b.op("Pad", node.input(0), b.i64([0, 0, *pads[:count], 0, 0, *pads[count:]]))
+    unset = ("pads", "count_include_pad")
+    attributes = {name: item for name, item in node.node.attributes.items() if name not in unset}
+    return [b.op("AveragePool", padded, **attributes)]
+
+
 def _computed(node: OpNode, t: TFLite) -> tuple[DataType, Value]:
     """The element type, and the operand channels-last in a type that the pools compute in."""
     dtype = node.dtype()

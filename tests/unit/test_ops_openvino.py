@@ -15,6 +15,7 @@ import onnx.parser
 import pytest
 
 import graphrewrite
+from graphrewrite.errors import NotExpressible
 from graphrewrite.targets.openvino.runtime import CpuPlugin
 from op_check import single
 
@@ -127,6 +128,25 @@ def test_max_pool_rounds_sizes_up(tmp_path: Path, strides: list[int], pads: list
     x = normal(1, 2, 7, 8)
     model = single("MaxPool", {"x": x}, kernel_shape=[2, 2], strides=strides, pads=pads, ceil_mode=1)
     right(model, {"x": x}, folder=tmp_path, names=["MaxPool"])
+
+
+@pytest.mark.parametrize("strides", [[2, 2], [3, 1]])
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1]])
+@pytest.mark.parametrize("size", [[4, 5], ["H", "W"]], ids=str)
+def test_average_pool_rounds_sizes_up_and_counts_padding(
+    tmp_path: Path, strides: list[int], pads: list[int], size: list[int | str]
+) -> None:
+    x = normal(1, 2, 4, 5)
+    attributes = {"kernel_shape": [3, 3], "strides": strides, "pads": pads}
+    model = single("AveragePool", {"x": x}, ceil_mode=1, count_include_pad=1, **attributes)
+    for dim, known in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], size):
+        if isinstance(known, str):
+            dim.dim_param = known
+    if isinstance(size[0], str) and any(pads) and any(a + b > 3 for a, b in zip(strides, pads[2:])):
+        with pytest.raises(NotExpressible, match="may start in the padding"):
+            graphrewrite.run(model, "openvino", output=tmp_path / "m.xml")
+    else:
+        right(model, {"x": x}, folder=tmp_path, names=["AvgPool"])
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
