@@ -60,6 +60,11 @@ class TestNames:
         with pytest.raises(UsageError, match=reason):
             output_paths(source, output, [TFLITE, FOLDER])
 
+    @pytest.mark.parametrize("output", ["model", "model.bin", "{stem}"])
+    def test_openvino_writes_to_xml_only(self, output: str) -> None:
+        with pytest.raises(UsageError, match=r"whose names end with \.xml: write to '(model|net)\.xml'"):
+            output_paths("net.onnx", output, [target("openvino")])
+
 
 def write(candidate: Path, content: str) -> None:
     candidate.mkdir()

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from graphrewrite.errors import MissingExtra
+from graphrewrite.errors import MissingExtra, UsageError
 from graphrewrite.ir import Model, about
 from graphrewrite.ir.about import TEXTS
 from graphrewrite.numeric.check import Runner
@@ -36,7 +36,16 @@ class OpenVINOTarget(Target):
             raise MissingExtra("openvino", "openvino")
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """The graph, and the weights beside it."""
+        """The graph, and the weights beside it.
+
+        Raises:
+            UsageError: the name is none that OpenVINO writes to.
+        """
+        if path.suffix != self.suffix:
+            raise UsageError(
+                f"'{path}' can't be a model of OpenVINO, whose names end with {self.suffix}: write to "
+                f"'{path.with_suffix(self.suffix)}'"
+            )
         return path, path.with_suffix(".bin")
 
     def write(self, model: Model, path: Path) -> Written:
