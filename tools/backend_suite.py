@@ -37,6 +37,7 @@ HEAD = """# Conformance
 The ONNX project's own suite against each target: cases that are right, by operator (the first of each case). `shipped` has all
 inputs at run time, `constants` every input but the first as an initializer. The reason of each case that is not right stands in
 `tests/backend/outcomes/`. Made by `python tools/backend_suite.py --target NAME --update`.
+How operators get on together is asked of random graphs of many of them: `tests/property/test_random_graphs.py`.
 """
 
 
