@@ -26,7 +26,8 @@ def non_max_suppression(node: OpNode, t: TFLite) -> Value:
     """For each batch entry and class: boxes sorted by score, suppressed by rank, numbered as they were.
 
     TFLite's kernel leaves open which of two equal scores goes first, and drops boxes whose overlap equals the threshold. Sorting
-    with TOPK (lowest index first) and giving the rank as score settles the first; the next float as threshold the second.
+    with TOPK (lowest index first) and giving the rank as score settles the first; the next float as threshold the second. And
+    it returns boxes without an area again and again: others that overlap nothing either stand in for them.
     """
     batch, classes, boxes_count = node.dims(1)
     if not node.has(2) or constant_scalar(node.input(2)) == 0:
@@ -63,21 +64,40 @@ def _one_class(
 ) -> Value:
     """Numbers of the boxes kept for one class, best first, int64 [kept]."""
     best, order = t.ops("TOPK_V2", scores, count, outputs=2)
-    known = constant_scalar(count)
-    ranks = (
-        t.cast(t.op("RANGE", count, t.i32(0), t.i32(-1)), DataType.FLOAT)
-        if known is None
-        else t.const(np.arange(known, 0, -1), DataType.FLOAT)
-    )
+    ranks = _ranks(t, count)
     if node.has(4):
         threshold = t.reshape(node.input(4), [])
         ranks = t.op("SELECT_V2", t.op("GREATER", best, threshold), ranks, t.const(-1.0, DataType.FLOAT))
-    sorted_boxes = t.op("GATHER", boxes, order, axis=0)
+    sorted_boxes = _with_areas(t, t.op("GATHER", boxes, order, axis=0), count)
     picked, number = t.ops(
         "NON_MAX_SUPPRESSION_V4", sorted_boxes, ranks, limit, overlap, t.const(0.0, DataType.FLOAT), outputs=2
     )
     kept = t.op("SLICE", picked, t.i32([0]), t.reshape(number, [1]))
     return t.cast(t.op("GATHER", order, kept, axis=0), DataType.INT64)
+
+
+def _ranks(t: TFLite, count: Value) -> Value:
+    """`count`, ..., 2, 1 as float32."""
+    known = constant_scalar(count)
+    if known is None:
+        return t.cast(t.op("RANGE", count, t.i32(0), t.i32(-1)), DataType.FLOAT)
+    return t.const(np.arange(known, 0, -1), DataType.FLOAT)
+
+
+def _with_areas(t: TFLite, boxes: Value, count: Value) -> Value:
+    """`boxes` [count, 4], those of no height or width moved to where none is, and made squares.
+
+    They lie on the diagonal beyond the largest coordinate, two sides apart. A side is an eighth of that coordinate, so that it
+    is more than a rounding error a million sides away.
+    """
+    y1, x1, y2, x2 = t.ops("SPLIT", t.i32(1), boxes, outputs=4)
+    flat = t.op("LOGICAL_OR", t.op("EQUAL", y1, y2), t.op("EQUAL", x1, x2))
+    largest = t.op("REDUCE_MAX", t.op("ABS", boxes), t.i32([0, 1]), keep_dims=True)
+    side = t.op("MAXIMUM", t.op("MUL", largest, t.like(0.125, largest)), t.like(1, largest))
+    steps = t.op("MUL", t.op("MUL", t.reshape(_ranks(t, count), [-1, 1]), t.like(2, side)), side)
+    start = t.op("ADD", largest, steps)
+    end = t.op("ADD", start, side)
+    return t.op("SELECT_V2", flat, t.op("CONCATENATION", start, start, end, end, axis=1), boxes)
 
 
 def _corners(t: TFLite, boxes: Value) -> Value:

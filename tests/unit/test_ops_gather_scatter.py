@@ -205,6 +205,27 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
     both_ways("NonMaxSuppression", operands)
 
 
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e5])
+@pytest.mark.parametrize("flat", [0.4, 1.0])
+def test_boxes_without_an_area_are_all_kept(center: int, scale: float, flat: float) -> None:
+    """They overlap nothing, themselves included; LiteRT's kernel returns one of them again and again."""
+    boxes = RNG.uniform(-4, 4, (1, 40, 4)).astype(np.float32)
+    boxes[..., 2:] = 1.5 if center else boxes[..., :2] + 1.5
+    for side in (0, 1):
+        rows = RNG.uniform(size=40) < flat
+        boxes[0, rows, 2 + side] = 0 if center else boxes[0, rows, side]
+    boxes[0, 7] = boxes[0, 5]
+    operands = {
+        "boxes": boxes * np.float32(scale),
+        "scores": RNG.permutation(40).astype(np.float32).reshape(1, 1, 40) / 40,
+        "limit": i64([30]),
+        "overlap": np.array([0.3], np.float32),
+        "score": np.array([0.1], np.float32),
+    }
+    both_ways("NonMaxSuppression", operands, center_point_box=center)
+
+
 @pytest.mark.parametrize("floor", [0.3, 0.9])
 def test_non_max_suppression_of_the_boxes_above_a_threshold(floor: float) -> None:
     """How many there are is known only at run time, and may be one."""
