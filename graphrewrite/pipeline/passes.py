@@ -29,7 +29,7 @@ class Stage(enum.IntEnum):
     FINISH = 6
     """Target ops are merged and tidied."""
     STORE = 7
-    """How constants are stored: rounded, quantised."""
+    """How values are stored: constants rounded or quantised, what the runtime would overwrite copied."""
 
 
 class Label(enum.Enum):
