@@ -148,7 +148,8 @@ def test_the_target_hands_its_option_to_the_pass_and_to_the_check(tmp_path: Path
     assert 40 < half.report["check"]["outputs"][0]["sqnr"] < 80 < plain.report["check"]["outputs"][0]["sqnr"]
     (record,) = [entry for entry in half.record if entry.rewrites and entry.label == "approximate"]
     assert record.spec == "store-weights-in-half{precision=fp16}"
-    assert [describe(item) for item in build("none", "tflite", {"precision": "fp16"})][-1] == record.spec
+    passes = build("none", "tflite", {"precision": "fp16"})
+    assert record.spec in [describe(item) for item in passes]
 
 
 def test_the_tolerance_of_every_check_is_float16_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
