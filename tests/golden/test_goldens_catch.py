@@ -35,6 +35,15 @@ WITHOUT_WEIGHTS = frozenset(
 """They have a blur filter only, which repeats its numbers or lies in Constant nodes."""
 
 
+WITHOUT_INNER_VALUES = frozenset(
+    f"upfirdn2d_{order}_{case}.{exporter}"
+    for order in ("kept", "moved")
+    for case in ("blur", "down2")
+    for exporter in ("dyn", "ts17")
+)
+"""They become a single convolution on Core ML and OpenVINO: there is no value between two nodes that could be turned."""
+
+
 def _through_the_plugin(names: list[str]) -> None:
     plugin = [
         "-p",
@@ -141,4 +150,6 @@ def test_a_new_transpose_is_caught(name: str, spec: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("spec", TARGETS)
 @pytest.mark.parametrize("name", GOLDENS)
 def test_a_new_transpose_is_caught_in_every_model(name: str, spec: str, tmp_path: Path) -> None:
+    if spec != "tflite" and name in WITHOUT_INNER_VALUES:
+        pytest.skip("there is no value to turn")
     _new_transpose(GOLDENS[name], spec, tmp_path)
