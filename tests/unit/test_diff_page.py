@@ -246,8 +246,7 @@ def test_full_size_stylegan2_opens_at_once(tmp_path: Path, chromium: browser.Tab
     assert main(["diff", str(source), "--summary", "--html", str(path)]) == 0
     assert path.stat().st_size < 5_000_000
     chromium.errors.clear()
-    # The least: what else the machine does is no cost of the page.
-    assert min(chromium.open(path, ready=READY) for _ in range(3)) < 2
+    assert chromium.open(path, ready=READY) < 2
     chromium.press("ArrowDown")
     assert _heading(chromium) == "import-model"
     chromium.press("/")
